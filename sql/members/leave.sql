@@ -1,0 +1,31 @@
+-- Ends somebody's membership.
+-- Params: room_id bigint, user_id bigint.
+-- Returns: one row: n (1), verdict, and the columns of an event. verdict: `new`; `already`: not a member;
+-- `not_found`: no such room for him. The event is null unless new.
+SELECT id FROM rooms WHERE id = %(room_id)s::bigint FOR NO KEY UPDATE;
+
+WITH place AS (
+    SELECT r.id, r.last_seq, m.user_id, clock_timestamp() AS at
+    FROM rooms AS r
+    LEFT JOIN members AS m ON m.room_id = r.id AND m.user_id = %(user_id)s::bigint
+    WHERE r.id = %(room_id)s::bigint AND (r.kind = 'public' OR m.user_id IS NOT NULL)
+), gone AS (
+    DELETE FROM members
+    USING place
+    WHERE members.room_id = place.id AND members.user_id = place.user_id
+    RETURNING members.room_id, members.user_id, place.last_seq + 1 AS seq, place.at
+), raised AS (
+    UPDATE rooms SET last_seq = gone.seq FROM gone WHERE rooms.id = gone.room_id
+), written AS (
+    INSERT INTO events (room_id, seq, kind, user_id, data, created_at)
+    SELECT room_id, seq, 5, user_id, jsonb_build_object('action', 'left'), at
+    FROM gone
+    RETURNING room_id, seq, kind, user_id, body, message_no, data, client_id, created_at
+)
+SELECT 1 AS n,
+    CASE WHEN w.seq IS NOT NULL THEN 'new' WHEN p.id IS NULL THEN 'not_found' ELSE 'already' END AS verdict,
+    w.room_id, w.seq, w.kind, w.user_id, u.username, u.email, w.body, w.message_no, w.data, w.client_id, w.created_at
+FROM (SELECT 1) AS always
+LEFT JOIN place AS p ON true
+LEFT JOIN written AS w ON true
+LEFT JOIN users AS u ON u.id = w.user_id;

@@ -1,0 +1,14 @@
+-- Lists the rooms that a user may read: the public ones and his own.
+-- Params: user_id bigint; room_id bigint: that room only; null: all.
+-- Returns: id, name, kind, topic, created_at, members (how many), member (whether he is one), last_seq,
+-- last_message_no, read_message_no (0 for who is no member); by id. No row for one room: there is none for him.
+SELECT r.id, r.name, r.kind, r.topic, r.created_at,
+    (SELECT count(*) FROM members AS all_members WHERE all_members.room_id = r.id) AS members,
+    m.user_id IS NOT NULL AS member,
+    r.last_seq, r.last_message_no, coalesce(m.read_message_no, 0) AS read_message_no
+FROM rooms AS r
+LEFT JOIN members AS m ON m.room_id = r.id AND m.user_id = %(user_id)s::bigint
+WHERE (%(room_id)s::bigint IS NULL OR r.id = %(room_id)s::bigint)
+    AND (r.kind = 'public' OR m.user_id IS NOT NULL)
+    AND r.archived_at IS NULL
+ORDER BY r.id;
