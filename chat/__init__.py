@@ -1,0 +1,1 @@
+"""A chat server: rooms are logs, PostgreSQL is the truth, RabbitMQ the wire."""

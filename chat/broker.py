@@ -1,0 +1,341 @@
+"""The wire between processes and to the robots. The only module that knows aiormq.
+
+Two bodies of one protocol: `AmqpBroker` speaks to RabbitMQ, `LocalBroker` stays inside this process
+(`AMQP_URL=local:`). Both carry two kinds of traffic:
+
+    ring / on_ring      the doorbell, to every process: fast, lossy, never waited for. Whoever misses one finds
+                        the events in PostgreSQL.
+    send / serve        a named queue, to one of its consumers: confirmed, acked when handled.
+
+Exchange chat.events (fanout) carries the first, the default exchange the second.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, Protocol
+
+import aiormq
+from aiormq import spec
+from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+
+from chat.errors import Unavailable, Unknown
+
+log = logging.getLogger("chat.broker")
+
+RINGS_IN_FLIGHT = 8  # beyond that they are dropped: memory stays flat while the broker hangs
+RING_S = 2.0
+SEND_S = 3.0
+SETUP_S = 5.0  # for each step of connecting; aiormq has no limit of its own
+HEARTBEAT_S = 10
+RECONNECT_S = (0.1, 5.0)  # pauses between tries grow from the first to the second, each with jitter
+PREFETCH = 16  # letters taken from a queue and not yet handled
+RETRY_S = 1.0  # before a letter that could not be handled is offered again
+
+
+class Letter(NamedTuple):
+    """What came from a queue."""
+
+    body: bytes
+    correlation_id: str | None
+
+
+Hear = Callable[[bytes], None]
+Handle = Callable[[Letter], Awaitable[None]]
+
+
+class Broker(Protocol):
+    """What the server and the robot use. `on_ring` and `serve` are called before `open`."""
+
+    up: bool  # whether it works at the moment
+
+    async def open(self) -> None:
+        """Starts. Does not wait until the broker is there."""
+
+    async def close(self) -> None:
+        """Ends it all; what is not acked stays in its queue."""
+
+    def on_ring(self, hear: Hear) -> None:
+        """`hear` gets every ring, of this process too, in order; it must not block."""
+
+    def ring(self, body: bytes) -> None:
+        """Tells every process. Never waits, never fails."""
+
+    def serve(self, queue: str, handle: Handle) -> None:
+        """Consumes a queue. A letter is acked when `handle` returns, and offered again when it raises."""
+
+    async def served(self, queue: str) -> bool:
+        """Whether anybody consumes the queue. False as well when the broker cannot say."""
+
+    async def send(self, queue: str, letter: Letter, *, expires_s: float) -> None:
+        """Puts a letter into a queue, where it is thrown away after `expires_s` seconds.
+
+        Raises `Unavailable`: certainly not sent; `Unknown`: perhaps.
+        """
+
+
+def make_broker(url: str, *, prefix: str, durable: bool) -> Broker:
+    """The broker that a URL names. `prefix` stands before each name, `durable` is for queues made here."""
+    if url.startswith("local:"):
+        return LocalBroker()
+    return AmqpBroker(url, prefix=prefix, durable=durable)
+
+
+class LocalBroker:
+    """The broker of one process: everything arrives on the next tick of the loop, in order."""
+
+    def __init__(self) -> None:
+        self.up = False
+        self._hear: list[Hear] = []
+        self._handlers: dict[str, Handle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        self.up = True
+
+    async def close(self) -> None:
+        self.up = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def on_ring(self, hear: Hear) -> None:
+        self._hear.append(hear)
+
+    def ring(self, body: bytes) -> None:
+        for hear in self._hear:
+            asyncio.get_running_loop().call_soon(hear, body)
+
+    def serve(self, queue: str, handle: Handle) -> None:
+        self._handlers[queue] = handle
+
+    async def served(self, queue: str) -> bool:
+        return self.up and queue in self._handlers
+
+    async def send(self, queue: str, letter: Letter, *, expires_s: float) -> None:
+        if not await self.served(queue):
+            raise Unavailable("nobody listens to this; try again later")
+        task = asyncio.create_task(self._deliver(queue, letter, expires_s))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, queue: str, letter: Letter, expires_s: float) -> None:
+        deadline = asyncio.get_running_loop().time() + expires_s
+        while asyncio.get_running_loop().time() < deadline:
+            try:
+                return await self._handlers[queue](letter)
+            except Exception:
+                log.exception("a letter of %s could not be handled; it is offered again", queue)
+                await asyncio.sleep(RETRY_S)
+
+
+class AmqpBroker:
+    """RabbitMQ. One task keeps connection and channels alive: when any of them dies, all begin anew."""
+
+    def __init__(self, url: str, *, prefix: str, durable: bool) -> None:
+        self.up = False
+        self._url = url + ("&" if "?" in url else "?") + f"heartbeat={HEARTBEAT_S}"
+        self._exchange, self._prefix, self._durable = prefix + "chat.events", prefix, durable
+        self._hear: list[Hear] = []
+        self._handlers: dict[str, Handle] = {}
+        self._connection: AbstractConnection | None = None
+        self._out: AbstractChannel | None = None  # rings
+        self._post: AbstractChannel | None = None  # letters
+        self._rings: set[asyncio.Task[None]] = set()
+        self._letters: set[asyncio.Task[None]] = set()
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        first = asyncio.Event()
+        self._keeper = asyncio.create_task(self._keep(first))
+        await first.wait()
+
+    async def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        for task in self._rings | self._letters:
+            task.cancel()
+        await asyncio.gather(*self._rings, *self._letters, return_exceptions=True)
+
+    def on_ring(self, hear: Hear) -> None:
+        self._hear.append(hear)
+
+    def ring(self, body: bytes) -> None:
+        if self._out is None or len(self._rings) >= RINGS_IN_FLIGHT:
+            return
+        task = asyncio.create_task(self._ring(self._out, body))
+        self._rings.add(task)
+        task.add_done_callback(self._rings.discard)
+
+    def serve(self, queue: str, handle: Handle) -> None:
+        self._handlers[queue] = handle
+
+    async def served(self, queue: str) -> bool:
+        try:
+            return await self._consumers(self._alive(), self._prefix + queue) > 0
+        except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError, Unavailable):
+            return False
+        except asyncio.CancelledError:
+            _reraise_if_cancelled()
+            return False
+
+    async def send(self, queue: str, letter: Letter, *, expires_s: float) -> None:
+        self._alive()
+        assert self._post is not None
+        properties = spec.Basic.Properties(
+            content_type="application/json",
+            delivery_mode=2 if self._durable else 1,
+            correlation_id=letter.correlation_id,
+            expiration=str(round(expires_s * 1000)),
+        )
+        try:
+            await self._post.basic_publish(
+                letter.body,
+                routing_key=self._prefix + queue,
+                properties=properties,
+                mandatory=True,
+                timeout=SEND_S,
+            )
+        except aiormq.DeliveryError:  # returned or refused by the broker
+            raise Unavailable("nobody listens to this; try again later") from None
+        except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+            raise Unknown("the broker did not confirm it") from error
+        except asyncio.CancelledError:
+            _reraise_if_cancelled()
+            raise Unknown("the broker did not confirm it") from None
+
+    def _alive(self) -> AbstractConnection:
+        if self._connection is None or not self.up:
+            raise Unavailable("the broker cannot be reached; try again later")
+        return self._connection
+
+    async def _ring(self, channel: AbstractChannel, body: bytes) -> None:
+        try:
+            await channel.basic_publish(body, exchange=self._exchange, timeout=RING_S)
+        except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+            log.debug("a ring was lost: %r", error)  # the sweep finds what it would have told
+        except asyncio.CancelledError:
+            _reraise_if_cancelled()
+
+    # --- the connection -------------------------------------------------------------------------------
+
+    async def _keep(self, first: asyncio.Event) -> None:
+        """Connects, waits until something dies, begins anew. `first` is set after the first try."""
+        pause, told = RECONNECT_S[0], False
+        while True:
+            try:
+                broken = await self._connect()
+                self.up, pause, told = True, RECONNECT_S[0], False
+                log.info("the broker is there")
+                first.set()
+                await broken.wait()
+                log.warning("the broker is gone; chat goes on by the sweep")
+            except Exception as error:
+                if not told:
+                    log.warning("the broker cannot be reached (%r); trying on", error)
+                told = True
+            except asyncio.CancelledError:
+                _reraise_if_cancelled()
+            finally:
+                first.set()
+                await self._disconnect()
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, RECONNECT_S[1])
+
+    async def _connect(self) -> asyncio.Event:
+        """Everything that has to be there; the event is set when any part of it dies."""
+        broken = asyncio.Event()
+        connection = self._connection = await asyncio.wait_for(aiormq.connect(self._url), SETUP_S)
+        self._out = await self._channel(connection, broken)
+        self._post = await self._channel(connection, broken)
+        await self._out.exchange_declare(self._exchange, exchange_type="fanout", durable=True, timeout=SETUP_S)
+        if self._hear:
+            await self._listen(await self._channel(connection, broken))
+        for queue, handle in self._handlers.items():
+            await self._declare(connection, self._prefix + queue)
+            await self._consume(await self._channel(connection, broken), self._prefix + queue, handle)
+        connection.closing.add_done_callback(lambda _: broken.set())
+        return broken
+
+    async def _disconnect(self) -> None:
+        connection, self._connection, self._out, self._post = self._connection, None, None, None
+        self.up = False
+        if connection is not None and not connection.is_closed:
+            try:
+                await asyncio.wait_for(connection.close(), SETUP_S)
+            except (Exception, asyncio.CancelledError) as error:
+                _reraise_if_cancelled()
+                log.debug("closing the broken connection: %r", error)
+
+    async def _channel(self, connection: AbstractConnection, broken: asyncio.Event) -> AbstractChannel:
+        channel = await connection.channel(timeout=SETUP_S)
+        channel.closing.add_done_callback(lambda _: broken.set())
+        channel.on_consumer_cancel_callbacks.add(lambda _: broken.set())
+        return channel
+
+    async def _listen(self, channel: AbstractChannel) -> None:
+        declared = await channel.queue_declare(exclusive=True, timeout=SETUP_S)
+        name = declared.queue or ""
+        await channel.queue_bind(name, self._exchange, timeout=SETUP_S)
+
+        def heard(message: DeliveredMessage) -> None:
+            for hear in self._hear:
+                hear(message.body)
+
+        # A plain function, because aiormq keeps the order only for those.
+        await channel.basic_consume(name, heard, no_ack=True, timeout=SETUP_S)  # type: ignore[arg-type]
+
+    async def _declare(self, connection: AbstractConnection, queue: str) -> None:
+        """Makes the queue unless it exists: one that does is used as it is, durable or not."""
+        try:
+            await self._consumers(connection, queue)
+        except aiormq.ChannelNotFoundEntity:
+            channel = await connection.channel(timeout=SETUP_S)
+            await channel.queue_declare(queue, durable=self._durable, timeout=SETUP_S)
+            await channel.close()
+
+    async def _consumers(self, connection: AbstractConnection, queue: str) -> int:
+        # On a channel of its own: asking for a queue that does not exist closes it.
+        channel = await connection.channel(timeout=SETUP_S)
+        declared = await channel.queue_declare(queue, passive=True, timeout=SETUP_S)
+        await channel.close()
+        return declared.consumer_count or 0
+
+    async def _consume(self, channel: AbstractChannel, queue: str, handle: Handle) -> None:
+        await channel.basic_qos(prefetch_count=PREFETCH, timeout=SETUP_S)
+
+        def arrived(message: DeliveredMessage) -> None:
+            task = asyncio.create_task(self._handle(channel, message, handle))
+            self._letters.add(task)
+            task.add_done_callback(self._letters.discard)
+
+        await channel.basic_consume(queue, arrived, timeout=SETUP_S)  # type: ignore[arg-type]
+
+    async def _handle(self, channel: AbstractChannel, message: DeliveredMessage, handle: Handle) -> None:
+        tag = message.delivery_tag or 0
+        correlation_id = message.header.properties.correlation_id
+        try:
+            try:
+                await handle(Letter(message.body, correlation_id))
+                await channel.basic_ack(tag)
+            except Exception as error:
+                log.warning("a letter could not be handled (%r); it is offered again", error)
+                await asyncio.sleep(RETRY_S)
+                await channel.basic_nack(tag)
+        except Exception as error:  # the channel died: the broker offers the letter again by itself
+            log.debug("a letter could not be answered: %r", error)
+
+
+def _reraise_if_cancelled() -> None:
+    """aiormq raises CancelledError for a lost connection; here only a wanted one goes on."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise
+
+
+async def probe(url: str, timeout_s: float = 3.0) -> None:
+    """Connects once and goes away again. Raises what aiormq does, or TimeoutError."""
+    connection: Any = await asyncio.wait_for(aiormq.connect(url), timeout_s)
+    await connection.close()

@@ -1,0 +1,116 @@
+"""Commands: lines that a robot answers. They are no messages; what the robot says is one.
+
+    /stock=CODE ─ row ─ queue JOBSITY_RECEIVER ─ robot ─ queue JOBSITY_PUBLISHER ─ row's outcome + event
+
+Each command has one visible outcome. Reply and deadline both try to set it, under the room's lock; the winner's
+message commits with it. So a reply that comes twice, late or after a crash says nothing a second time.
+"""
+
+import logging
+import re
+from secrets import token_urlsafe
+
+from chat import stocks
+from chat.broker import Broker, Letter
+from chat.db import Database, Lost
+from chat.errors import BadRequest, Conflict, Forbidden, NotFound, Unavailable, Unknown
+from chat.journal import Journal
+from chat.protocol import MESSAGE, MessageFrame, Post, clean_text, decode, encode, pack_rings
+from chat.security import Identity
+
+log = logging.getLogger("chat.commands")
+
+RECEIVER = "JOBSITY_RECEIVER"  # the robot's in-tray: names as the original's robots know them
+PUBLISHER = "JOBSITY_PUBLISHER"  # its out-tray
+ANSWERED, EXPIRED = "answered", "expired"
+OVERDUE_ROWS = 100  # closed at a time
+
+_LINE = re.compile(r"/(\w{1,32})=(.*)")  # one line: `.` stops at a line break
+
+
+def is_command(text: str) -> bool:
+    """Whether a cleaned message is a command: one line of the form /name=argument."""
+    return _LINE.fullmatch(text) is not None
+
+
+class Commands:
+    """Asks robots and lets them answer. `timeout_s`: when a command's time is up."""
+
+    def __init__(self, db: Database, journal: Journal, broker: Broker, *, timeout_s: float) -> None:
+        self._db, self._journal, self._broker, self._timeout_s = db, journal, broker, timeout_s
+        broker.serve(PUBLISHER, self.reply)
+
+    async def ask(self, who: Identity, room_id: int, line: str, client_id: str | None) -> bool:
+        """Hands a command to its robot and shows the line to the room; whether it was asked before.
+
+        Raises `BadRequest` (unknown command), `NotFound`, `Forbidden`, `Conflict`, `Unavailable` (nothing was
+        asked) or `Unknown`.
+        """
+        name = _LINE.fullmatch(line)
+        if name is None or name[1] != stocks.NAME:
+            raise BadRequest(f"there is no such command; known: /{stocks.NAME}=CODE", code="unknown_command")
+        client_id = client_id or token_urlsafe(12)
+        command_id, duplicate = await self._note(who.user_id, room_id, line, client_id)
+        if not duplicate:
+            await self._send(who, room_id, line, command_id)
+            frame = encode(MessageFrame(room_id, line, who.email, who.user_id, who.username, clientId=client_id))
+            self._broker.ring(pack_rings([(room_id, None, MESSAGE, who.user_id, frame)]))
+        return duplicate
+
+    async def _note(self, user_id: int, room_id: int, line: str, client_id: str) -> tuple[int, bool]:
+        """The command's row: its id, and whether it stood there before."""
+        while True:
+            try:
+                row = await self._db.one(
+                    "commands/ask", room_id=room_id, user_id=user_id, line=line, client_id=client_id
+                )
+            except Lost:
+                raise Unknown("the database did not answer; repeat it with the same clientId") from None
+            assert row is not None
+            if row.id is not None:
+                return row.id, row.verdict == "duplicate"
+            if row.verdict == "not_found":
+                raise NotFound("there is no such room")
+            if row.verdict == "archived":
+                raise Forbidden("this room is archived: nobody writes there any more", code="archived")
+            if row.verdict == "reused":
+                raise Conflict("this clientId belongs to another message", code="client_id_reused")
+            await self._journal.change("members/join", room_id=room_id, user_id=user_id)
+
+    async def _send(self, who: Identity, room_id: int, line: str, command_id: int) -> None:
+        body = encode({"type": MESSAGE, "chatmessage": line, "chatuser": who.email, "chatroomId": room_id})
+        try:
+            if not await self._broker.served(RECEIVER):
+                raise Unavailable(f"{stocks.SERVICE_DOWN}: no robot is listening; try again later")
+            letter = Letter(body, str(command_id))
+            await self._broker.send(RECEIVER, letter, expires_s=self._timeout_s)
+        except Unavailable:
+            await self._db.run("commands/withdraw", command_id=command_id)
+            raise
+
+    async def reply(self, letter: Letter) -> None:
+        """Says what a robot answered. Raises when it could not be stored: the letter has to come again."""
+        try:
+            said = decode(letter.body)
+            if not isinstance(said, Post):
+                raise BadRequest("a message was expected")
+            command_id = int(letter.correlation_id) if letter.correlation_id else None
+            text = clean_text(said.chatmessage)
+        except (BadRequest, ValueError) as error:
+            log.warning("a robot's answer is dropped: %s", error)
+            return
+        answered = await self._settle(command_id, said.chatroomId, ANSWERED, text)
+        if not answered:
+            log.info("a robot's answer came too late, or twice")
+
+    async def expire(self) -> None:
+        """Says for each command whose time is up that nobody answered. Every process may do it."""
+        seconds = self._timeout_s
+        for row in await self._db.all("commands/overdue", seconds=seconds, most=OVERDUE_ROWS):
+            await self._settle(row.id, row.room_id, EXPIRED, stocks.SERVICE_DOWN)
+
+    async def _settle(self, command_id: int | None, room_id: int, outcome: str, text: str) -> bool:
+        answer = await self._journal.change(
+            "commands/answer", command_id=command_id, room_id=room_id, outcome=outcome, body=text
+        )
+        return answer.event is not None

@@ -1,0 +1,140 @@
+"""What can go wrong, in one small family, and how a websocket may end.
+
+A `ChatError` is raised anywhere and rendered in two places only: the HTTP middleware
+(`{"error": {"code", "message"}}` with its status) and the websocket session (a frame of type 14).
+"""
+
+from enum import IntEnum
+
+
+class Told(Exception):
+    """What keeps a command from being carried out: the text alone says what is wrong and what to do."""
+
+
+class ChatError(Exception):
+    """A refusal that the client is told about.
+
+    `code` is for programs and never changes its meaning, `text` is for people and says what to do,
+    `status` is the HTTP status, `retry_ms` (if not None) is when trying again makes sense.
+    """
+
+    code = "internal"
+    status = 500
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        code: str | None = None,
+        retry_ms: int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code or type(self).code
+        self.retry_ms = retry_ms
+        self.headers = dict(headers or {})
+        if retry_ms is not None:
+            self.headers.setdefault("Retry-After", str(max(1, round(retry_ms / 1000))))
+
+
+class BadRequest(ChatError):
+    """The request or frame is not of the documented form."""
+
+    code, status = "bad_request", 400
+
+
+class Unauthorized(ChatError):
+    """No valid token, or wrong credentials."""
+
+    code, status = "unauthorized", 401
+
+    def __init__(self, text: str, *, code: str | None = None) -> None:
+        super().__init__(text, code=code, headers={"WWW-Authenticate": 'Bearer realm="chat"'})
+
+
+class Forbidden(ChatError):
+    """The token is good, but this is not allowed to its bearer."""
+
+    code, status = "forbidden", 403
+
+
+class NotFound(ChatError):
+    """There is no such thing, or none that this user may see."""
+
+    code, status = "not_found", 404
+
+
+class RequestTimeout(ChatError):
+    """The body did not arrive in time."""
+
+    code, status = "request_timeout", 408
+
+
+class Conflict(ChatError):
+    """It is taken: a username, an e-mail address, a room name, a clientId."""
+
+    code, status = "conflict", 409
+
+
+class TooLarge(ChatError):
+    """The body is larger than is ever needed."""
+
+    code, status = "too_large", 413
+
+
+class UnsupportedMediaType(ChatError):
+    """The body is not application/json."""
+
+    code, status = "unsupported_media_type", 415
+
+
+class RateLimited(ChatError):
+    """More frames than this socket may send."""
+
+    code, status = "rate_limited", 429
+
+
+class Unavailable(ChatError):
+    """Certainly not done: a part of the server is missing or too busy. Try again later."""
+
+    code, status = "unavailable", 503
+
+    def __init__(self, text: str, *, code: str | None = None, retry_ms: int = 1000) -> None:
+        super().__init__(text, code=code, retry_ms=retry_ms)
+
+
+class Unknown(ChatError):
+    """Perhaps done, perhaps not: repeat it with the same clientId and learn."""
+
+    code, status = "unknown", 504
+
+    def __init__(self, text: str, *, retry_ms: int = 1000) -> None:
+        super().__init__(text, retry_ms=retry_ms)
+
+
+class Close(IntEnum):
+    """Why this server ends a websocket, and whether the client should come back.
+
+    ====  ======================  =============================================
+    1001  going away              the client said so, or its page was left
+    1003  binary                  a bug in the client: do not come back
+    1007  not UTF-8               a bug in the client: do not come back
+    1008  policy                  rate limit ignored: come back after a pause
+    1009  too big                 a frame above 64 KiB: do not send it again
+    1011  internal                a bug in the server: come back after a pause
+    1012  restart                 come back at once and resume
+    4001  session over            log in again, then come back
+    4008  too slow                only in the log (the peer sees 1006): resume
+    ====  ======================  =============================================
+    """
+
+    GOING_AWAY = 1001
+    BINARY = 1003
+    BAD_TEXT = 1007
+    POLICY = 1008
+    TOO_BIG = 1009
+    INTERNAL = 1011
+    RESTART = 1012
+    SESSION_OVER = 4001
+    TOO_SLOW = 4008

@@ -1,0 +1,82 @@
+"""Rooms and who is in them. What changes a room goes through the journal and becomes an event of its log."""
+
+from datetime import datetime
+from secrets import token_urlsafe
+from typing import Any, NamedTuple
+
+from chat.db import Database
+from chat.errors import Forbidden, NotFound
+from chat.journal import Journal
+from chat.protocol import READ, ROOM_NAME_CHARS, TOPIC_CHARS, Read, clean_line, encode
+
+
+class Room(NamedTuple):
+    """A room as one user sees it: `members` is how many there are, `member` whether he is one."""
+
+    id: int
+    name: str
+    kind: str
+    topic: str
+    created_at: datetime
+    members: int
+    member: bool
+    last_seq: int
+    last_message_no: int
+    read_message_no: int
+
+
+async def visible(db: Database, user_id: int) -> list[Room]:
+    """The public rooms and the user's own, by id."""
+    return [Room._make(row) for row in await db.all("rooms/visible", user_id=user_id, room_id=None)]
+
+
+async def get(db: Database, user_id: int, room_id: int) -> Room:
+    """One of them. Raises `NotFound`."""
+    row = await db.one("rooms/visible", user_id=user_id, room_id=room_id)
+    if row is None:
+        raise _no_such_room()
+    return Room._make(row)
+
+
+async def joined(db: Database, user_id: int) -> list[Any]:
+    """The user's rooms as a new socket needs them: see sql/rooms/joined.sql."""
+    return await db.all("rooms/joined", user_id=user_id)
+
+
+async def create(db: Database, journal: Journal, user_id: int, name: str, topic: str) -> Room:
+    """A new public room with its owner. Raises `BadRequest`, `Conflict` (taken), `Unavailable`, `Unknown`."""
+    name = clean_line(name, "name", 1, ROOM_NAME_CHARS)
+    topic = clean_line(topic, "topic", 0, TOPIC_CHARS)
+    answer = await journal.change("rooms/create", name=name, topic=topic, user_id=user_id, client_id=token_urlsafe(12))
+    assert answer.event is not None
+    return await get(db, user_id, answer.event.room_id)
+
+
+async def join(journal: Journal, user_id: int, room_id: int) -> None:
+    """Makes the user a member of a public room; nothing happens if he is. Raises `NotFound`, `Forbidden`, …"""
+    await journal.change("members/join", room_id=room_id, user_id=user_id)
+
+
+async def leave(journal: Journal, user_id: int, room_id: int) -> None:
+    """Ends the user's membership; nothing happens if there is none. Raises `NotFound`, …"""
+    await journal.change("members/leave", room_id=room_id, user_id=user_id)
+
+
+async def members(db: Database, reader_id: int, room_id: int, *, after: int, most: int) -> list[Any]:
+    """At most `most` members with a user id above `after`: see sql/members/list.sql. Raises `NotFound`."""
+    rows = await db.all("members/list", room_id=room_id, reader_id=reader_id, after=after, most=most)
+    if not rows:
+        raise _no_such_room()
+    return [row for row in rows if row.user_id is not None]
+
+
+async def read(db: Database, user_id: int, room_id: int, message_no: int) -> tuple[int, bytes]:
+    """Raises how far a member has read; what it is now, and the frame that says so. Raises `Forbidden`."""
+    now = await db.value("members/read", room_id=room_id, user_id=user_id, message_no=message_no)
+    if now is None:
+        raise Forbidden("only members of a room can mark what they have read", code="not_a_member")
+    return READ, encode(Read(room_id, now))
+
+
+def _no_such_room() -> NotFound:
+    return NotFound("there is no such room")

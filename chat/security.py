@@ -1,0 +1,117 @@
+"""Passwords and tokens. The only module that knows argon2 and PyJWT."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import argon2
+import jwt
+
+from chat.errors import Unauthorized, Unavailable
+
+T = TypeVar("T")
+
+ISSUER = "chat"
+_CLAIMS = ["sub", "name", "email", "iat", "exp", "iss", "jti", "epoch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a token says its bearer is, and until when (`expires_at`, seconds since 1970)."""
+
+    user_id: int
+    username: str
+    email: str
+    expires_at: float
+
+
+class Passwords:
+    """argon2id in a small thread pool of its own, so that log-ins never starve the loop or the chat.
+
+    A hash takes about 0.1 s and 64 MiB; one lane, since several only fight with the loop for the cores.
+    Who finds no free thread within `wait_s` seconds gets `Unavailable`.
+    """
+
+    def __init__(self, *, threads: int, wait_s: float) -> None:
+        self._hasher = argon2.PasswordHasher(parallelism=1)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="password")
+        self._free = asyncio.Semaphore(threads)
+        self._wait_s = wait_s
+        self._nobody = self._hasher.hash(secrets.token_urlsafe())
+        self.verifications = 0  # so that a test can count that unknown users cost as much as known ones
+
+    async def hash(self, password: str) -> str:
+        """The password's encoded hash. Raises `Unavailable`."""
+        return await self._in_thread(self._hasher.hash, password)
+
+    async def verify(self, encoded: str | None, password: str) -> bool:
+        """Whether the password fits; None (nobody has this address) costs the same and never fits."""
+        self.verifications += 1
+        fits = await self._in_thread(self._fits, encoded or self._nobody, password)
+        return fits and encoded is not None
+
+    def outdated(self, encoded: str) -> bool:
+        """Whether the hash was made with other parameters than today's."""
+        return self._hasher.check_needs_rehash(encoded)
+
+    def close(self) -> None:
+        """Ends the threads; what they have begun they finish."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _fits(self, encoded: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(encoded, password)
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            return False
+
+    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
+        try:
+            await asyncio.wait_for(self._free.acquire(), self._wait_s)
+        except TimeoutError:
+            raise Unavailable("too many people are logging in; try again in a moment") from None
+        job = asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+        # Released when the thread is free, not when the asker goes away: he may have hung up.
+        job.add_done_callback(lambda _: self._free.release())
+        return await job
+
+
+class Tokens:
+    """Signs and reads the JWTs of one epoch."""
+
+    def __init__(self, secret: str, *, ttl_hours: float, epoch: str) -> None:
+        self._secret = secret
+        self._ttl = timedelta(hours=ttl_hours)
+        self.epoch = epoch
+
+    def issue(self, user_id: int, username: str, email: str) -> tuple[str, datetime]:
+        """A token and when it expires."""
+        now = datetime.now(UTC)
+        expires_at = now + self._ttl
+        claims = {
+            "sub": str(user_id),
+            "name": username,
+            "email": email,
+            "iat": now,
+            "exp": expires_at,
+            "iss": ISSUER,
+            "jti": secrets.token_urlsafe(12),
+            "epoch": self.epoch,
+        }
+        return jwt.encode(claims, self._secret, algorithm="HS256"), expires_at
+
+    def read(self, token: str) -> Identity:
+        """Who the token's bearer is. Raises `Unauthorized`, whose text says what is wrong with it."""
+        try:
+            claims = jwt.decode(token, self._secret, algorithms=["HS256"], issuer=ISSUER, options={"require": _CLAIMS})
+            identity = Identity(int(claims["sub"]), str(claims["name"]), str(claims["email"]), float(claims["exp"]))
+        except jwt.ExpiredSignatureError:
+            raise Unauthorized("the token has expired; log in again", code="token_expired") from None
+        except (jwt.InvalidTokenError, ValueError, TypeError):
+            raise Unauthorized("the token is not valid; log in again") from None
+        if claims["epoch"] != self.epoch:
+            raise Unauthorized("the token is from before a reset; log in again", code="token_expired")
+        return identity

@@ -1,0 +1,386 @@
+"""The websocket edge: one session a socket. protocol.py has its language, hub.py what it hears.
+
+Frames are answered in the order of their coming: each write puts a future into `_answers`, and whatever is done
+at its head goes out, joined, in one write. A session that has 256 writes unanswered is not read until some are.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+import socket as sockets
+import time
+from collections import deque
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import WSMsgType, hdrs, web
+
+from chat import keys, messages, rooms
+from chat.commands import is_command
+from chat.errors import (
+    BadRequest,
+    ChatError,
+    Close,
+    Forbidden,
+    NotFound,
+    RateLimited,
+    Unauthorized,
+    Unavailable,
+)
+from chat.hub import Hub, Socket, framed
+from chat.journal import Answer
+from chat.middleware import bearer
+from chat.protocol import (
+    FRAME_BYTES,
+    MESSAGE_CHARS,
+    UNANSWERED,
+    Ack,
+    HelloFrame,
+    Post,
+    Read,
+    Resume,
+    Verdict,
+    check_client_id,
+    clean_text,
+    decode,
+    echo_of,
+    encode,
+    error_frame,
+    event_frame,
+    pack_rings,
+)
+from chat.security import Identity
+
+log = logging.getLogger("chat.ws")
+
+V2 = "chat.v2"
+BEARER = "bearer."
+BURST = 5  # seconds' worth of messages that may come at once
+PATIENCE = 100  # frames above the rate that are answered; who goes on is closed
+SEND_BUFFER = 64 * 1024  # bytes in the kernel; left to itself it hides megabytes from the cap
+CLOSE_S = 2.0  # a peer answers a close within this time, or is cut
+SPREAD_S = 1.0  # over which the sockets leave at a stop, so that they do not come back all at once
+PAGE = 100  # events read at a time for a resume
+CHUNK = 32 * 1024  # bytes of a replay that are written before waiting for the peer
+RESUMES = 1024  # rooms that may wait to be resumed
+
+
+async def websocket(request: web.Request) -> web.StreamResponse:
+    """GET /v1/ws. Refuses before the upgrade: 401 without a token, 403 to a foreign page, 503 while stopping."""
+    if request.app[keys.STATE].stopping:
+        raise Unavailable("the server is stopping; come back in a moment")
+    _check_origin(request)
+    token, v2 = _token(request)
+    who = request.app[keys.TOKENS].read(token)
+    response = web.WebSocketResponse(
+        protocols=(V2,) if v2 else (),
+        compress=False,  # else a frame could not be the same bytes for all
+        max_msg_size=FRAME_BYTES,
+        heartbeat=request.app[keys.SETTINGS].heartbeat_s,
+        decode_text=False,
+        timeout=CLOSE_S,
+        writer_limit=1,  # send_frame waits as soon as the transport asks to
+    )
+    await response.prepare(request)
+    await Session(request, response, who, v2=v2).run()
+    return response
+
+
+class Session:
+    """One open websocket."""
+
+    def __init__(self, request: web.Request, response: web.WebSocketResponse[Any], who: Identity, *, v2: bool) -> None:
+        assert request.transport is not None
+        self.app, self.who, self.v2 = request.app, who, v2
+        self.hub: Hub = request.app[keys.HUB]
+        settings = request.app[keys.SETTINGS]
+        self._response = response
+        self._transport = request.transport
+        self._transport.get_extra_info("socket").setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, SEND_BUFFER)
+        self._socket = Socket(who.user_id, self._transport, self.close, v2=v2, cap=settings.outbox_bytes)
+        self._answers: deque[tuple[asyncio.Future[Any], Post | Read]] = deque()
+        self._answered = asyncio.Event()
+        self._resumes: deque[Resume] = deque()
+        self._resuming: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[bool] | None = None
+        self._rate, self._allowance = settings.messages_per_s, settings.messages_per_s * BURST
+        self._above = 0
+        self._last = asyncio.get_running_loop().time()
+        self.connection = secrets.token_urlsafe(9)
+
+    async def run(self) -> None:
+        """From the hello to the end."""
+        loop = asyncio.get_running_loop()
+        state = self.app[keys.STATE]
+        expires_in = self.who.expires_at - time.time()
+        expiry = loop.call_later(expires_in, self.close, Close.SESSION_OVER)
+        state.sessions.add(self)
+        self.hub.connect(self._socket)
+        log.info("user %d is here (%s)", self.who.user_id, V2 if self.v2 else "plain")
+        try:
+            await self._enter()
+            if state.stopping:
+                self.close(Close.RESTART)
+            await self._listen()
+        except Unavailable:
+            self.close(Close.RESTART)
+        finally:
+            expiry.cancel()
+            state.sessions.discard(self)
+            self.hub.disconnect(self._socket)
+            if self._resuming is not None:
+                self._resuming.cancel()
+            for answer, _ in self._answers:
+                answer.remove_done_callback(self._answer)
+            if self._closing is not None:
+                await asyncio.gather(self._closing, return_exceptions=True)
+            if self._socket.unsent():  # a peer that does not read: nothing else would free its buffer
+                self._transport.abort()
+            log.info("user %d is gone (%s)", self.who.user_id, self._response.close_code)
+
+    def close(self, code: Close) -> None:
+        """Ends it in good order, in the background."""
+        if self._closing is None:
+            closing = self._response.close(code=code, message=code.name.lower().encode())
+            self._closing = asyncio.create_task(closing)
+
+    async def stop(self) -> None:
+        """Ends it because the server stops, at a moment of its own."""
+        await asyncio.sleep(random.uniform(0, SPREAD_S))
+        self.close(Close.RESTART)
+        assert self._closing is not None
+        await asyncio.gather(self._closing, return_exceptions=True)
+
+    async def _enter(self) -> None:
+        """The hello, or for the original's clients: live in all their rooms at once."""
+        while True:
+            self._socket.changed = False
+            joined = await rooms.joined(self.app[keys.DB], self.who.user_id)
+            if not self._socket.changed:
+                break  # else he joined or left one while we looked
+        self._socket.known = {row.room_id for row in joined}
+        if self.v2:
+            self._send(self._hello(joined))
+        else:
+            for row in joined:
+                self.hub.join(self._socket, row.room_id, row.last_seq)
+
+    def _hello(self, joined: list[Any]) -> bytes:
+        user = {"id": self.who.user_id, "username": self.who.username, "email": self.who.email}
+        listed = [
+            {
+                "chatroomId": row.room_id,
+                "name": row.name,
+                "seq": row.last_seq,
+                "messageNo": row.last_message_no,
+                "readMessageNo": row.read_message_no,
+            }
+            for row in joined
+        ]
+        settings = self.app[keys.SETTINGS]
+        limits = {
+            "frameBytes": FRAME_BYTES,
+            "messageChars": MESSAGE_CHARS,
+            "messagesPerS": settings.messages_per_s,
+            "unanswered": UNANSWERED,
+            "resumeEvents": settings.resume_events,
+        }
+        return encode(HelloFrame(user, self.connection, self.app[keys.TOKENS].epoch, listed, limits))
+
+    # --- what comes in --------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        async for message in self._response:
+            if message.type is WSMsgType.BINARY:
+                return self.close(Close.BINARY)
+            if message.type is WSMsgType.TEXT:
+                self._take(message.data)
+            while len(self._answers) >= UNANSWERED:
+                self._answered.clear()
+                await self._answered.wait()
+
+    def _take(self, data: bytes) -> None:
+        """One frame. Whatever is wrong with it is answered, and the socket stays."""
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return self.close(Close.BAD_TEXT)
+        try:
+            frame = decode(data)
+            if isinstance(frame, Resume):
+                self._queue(frame)
+            else:
+                self._limit()
+                self._await(self._write(frame) if isinstance(frame, Post) else self._read(frame), frame)
+        except ChatError as error:
+            self._refuse(error, *echo_of(data))
+
+    def _write(self, frame: Post) -> "asyncio.Future[Any]":
+        check_client_id(frame.clientId)
+        text = clean_text(frame.chatmessage)
+        if is_command(text):
+            asked = self.app[keys.COMMANDS].ask(self.who, frame.chatroomId, text, frame.clientId)
+            return asyncio.ensure_future(asked)
+        return messages.post(self.app[keys.JOURNAL], self.who.user_id, frame.chatroomId, text, frame.clientId)
+
+    def _read(self, frame: Read) -> "asyncio.Future[Any]":
+        async def mark() -> None:
+            kind, told = await rooms.read(self.app[keys.DB], self.who.user_id, frame.chatroomId, frame.messageNo)
+            self.app[keys.BROKER].ring(pack_rings([(frame.chatroomId, None, kind, self.who.user_id, told)]))
+
+        return asyncio.ensure_future(mark())
+
+    def _limit(self) -> None:
+        """Counts a frame against the socket's rate. Raises `RateLimited`; closes who does not heed it."""
+        if not self._rate:
+            return
+        now = asyncio.get_running_loop().time()
+        self._allowance = min(self._rate * BURST, self._allowance + (now - self._last) * self._rate)
+        self._last = now
+        if self._allowance >= 1:
+            self._allowance -= 1
+            self._above = 0
+            return
+        self._above += 1
+        if self._above > PATIENCE:
+            self.close(Close.POLICY)
+        retry_ms = max(1, round((1 - self._allowance) / self._rate * 1000))
+        raise RateLimited(f"at most {self._rate:g} frames a second, please", retry_ms=retry_ms)
+
+    # --- what goes out --------------------------------------------------------------------------------
+
+    def _send(self, *frames: bytes) -> None:
+        self._socket.offer(b"".join(map(framed, frames)))
+
+    def _refuse(self, error: ChatError, client_id: str | None, room_id: int | None) -> None:
+        self._send(error_frame(error.code, error.text, client_id=client_id, room_id=room_id, retry_ms=error.retry_ms))
+
+    def _await(self, answer: "asyncio.Future[Any]", frame: Post | Read) -> None:
+        self._answers.append((answer, frame))
+        answer.add_done_callback(self._answer)
+
+    def _answer(self, _: "asyncio.Future[Any]") -> None:
+        """Sends what is done at the head of the answers."""
+        frames = []
+        while self._answers and self._answers[0][0].done():
+            answer, frame = self._answers.popleft()
+            if not answer.cancelled() and (told := self._told(answer, frame)):
+                frames.append(told)
+        self._answered.set()
+        if frames:
+            self._send(*frames)
+
+    def _told(self, answer: "asyncio.Future[Any]", frame: Post | Read) -> bytes | None:
+        client_id = frame.clientId if isinstance(frame, Post) else None
+        error = answer.exception()
+        if isinstance(error, ChatError):
+            return error_frame(
+                error.code, error.text, client_id=client_id, room_id=frame.chatroomId, retry_ms=error.retry_ms
+            )
+        if error is not None:
+            log.error("a frame of user %d failed", self.who.user_id, exc_info=error)
+            return error_frame("internal", "something went wrong in the server", client_id=client_id)
+        if client_id is None or not self.v2:
+            return None
+        result = answer.result()
+        if not isinstance(result, Answer):  # a command: it is known whether it was asked before, and no more
+            return encode(Ack(client_id, frame.chatroomId, duplicate=result))
+        event = result.event
+        assert event is not None
+        return encode(Ack(client_id, event.room_id, event.seq, event.message_no, event.created_at, result.duplicate))
+
+    # --- resume ---------------------------------------------------------------------------------------
+
+    def _queue(self, frame: Resume) -> None:
+        if not self.v2:
+            raise BadRequest("resume needs the subprotocol chat.v2")
+        if len(self._resumes) >= RESUMES:
+            raise RateLimited(f"at most {RESUMES} rooms can wait to be resumed", retry_ms=1000)
+        self._resumes.append(frame)
+        if self._resuming is None or self._resuming.done():
+            self._resuming = asyncio.create_task(self._resume_all())
+
+    async def _resume_all(self) -> None:
+        while self._resumes:
+            frame = self._resumes.popleft()
+            try:
+                await self._resume(frame)
+            except ChatError as error:
+                self._refuse(error, None, frame.chatroomId)
+            except ConnectionError:
+                return  # the peer is gone; the session notices by itself
+            except Exception:
+                log.exception("a resume failed")
+                self._refuse(ChatError("something went wrong in the server"), None, frame.chatroomId)
+            finally:
+                self._socket.resuming.discard(frame.chatroomId)
+
+    async def _resume(self, frame: Resume) -> None:
+        """Sends what the client lacks, page by page, until in one tick it has what the hub has sent."""
+        room_id, cursor = frame.chatroomId, frame.after
+        self.hub.leave(self._socket, room_id)
+        self._socket.resuming.add(room_id)
+        last, page = await self._page(room_id, cursor)
+        foreign = cursor > last or frame.epoch not in (None, self.app[keys.TOKENS].epoch)
+        if foreign or last - cursor > self.app[keys.SETTINGS].resume_events:
+            sent = self.hub.sent(room_id)
+            to = last if sent is None else sent
+            return self._go_live(room_id, Verdict(room_id, 1 if foreign else cursor + 1, to, False))
+        while True:
+            frames = [event_frame(event) for event in page]
+            if self.hub.sent(room_id) is not None:  # it may not have heard of the newest ones
+                for event, bytes_ in zip(page, frames, strict=True):
+                    self.hub.deliver(room_id, event.seq, event.kind, event.user_id, bytes_)
+            await self._replay(frames)
+            cursor = page[-1].seq if page else cursor
+            sent = self.hub.sent(room_id)
+            if sent == cursor or (sent is None and cursor >= last):
+                return self._go_live(room_id, Verdict(room_id, frame.after + 1, cursor, True))
+            if sent is not None and sent < cursor:
+                await self.hub.on_gap(room_id)
+            last, page = await self._page(room_id, cursor)
+
+    async def _page(self, room_id: int, after: int) -> tuple[int, list[Any]]:
+        return await messages.events(self.app[keys.DB], self.who.user_id, room_id, after=after, most=PAGE)
+
+    async def _replay(self, frames: list[bytes]) -> None:
+        """Writes frames and waits for the peer to take them: the one place that waits for a peer."""
+        while frames:
+            size, count = 0, 0
+            while count < len(frames) and size < CHUNK:
+                size += len(frames[count])
+                count += 1
+            self._send(*frames[: count - 1])
+            await self._response.send_frame(frames[count - 1], WSMsgType.TEXT)
+            frames = frames[count:]
+
+    def _go_live(self, room_id: int, verdict: Verdict) -> None:
+        if room_id not in self._socket.resuming:
+            raise NotFound("you have left this room")
+        self.hub.join(self._socket, room_id, verdict.to)
+        self._send(encode(verdict))
+
+
+def _check_origin(request: web.Request) -> None:
+    """A browser says whose page it shows: it has to be ours, or one that is allowed. Raises `Forbidden`."""
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is None or origin.rstrip("/") in request.app[keys.SETTINGS].allowed_origins:
+        return
+    if urlsplit(origin).netloc.lower() != request.host.lower():
+        raise Forbidden("pages of this origin may not connect; see ALLOWED_ORIGINS", code="foreign_origin")
+
+
+def _token(request: web.Request) -> tuple[str, bool]:
+    """The token, wherever it is, and whether the client speaks chat.v2. Raises `Unauthorized`."""
+    offered = [name.strip() for name in request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")]
+    v2 = V2 in offered
+    carried = [name.removeprefix(BEARER) for name in offered if name.startswith(BEARER)]
+    if carried and not v2:
+        raise BadRequest(f"the subprotocol {BEARER}<token> goes with {V2}")
+    for token in (*carried, request.query.get("token"), request.query.get("jwt")):
+        if token:
+            return token, v2
+    if hdrs.AUTHORIZATION in request.headers:
+        return bearer(request), v2
+    raise Unauthorized("a token is needed: ?token=, an Authorization header, or the subprotocol bearer.<token>")
