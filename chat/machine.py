@@ -10,10 +10,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-POLICY = Path("/usr/sbin/policy-rc.d")  # Debian asks this script whether a freshly installed service may start
+from chat.errors import Told
 
 
-class NotStarted(Exception):
+class NotStarted(Told):
     """A service cannot be had. The text is for people and says what to do."""
 
 

@@ -220,9 +220,15 @@ def read(decode: Callable[[bytes], T], data: bytes) -> T:
     except UnicodeDecodeError:
         raise BadRequest("the text is not UTF-8") from None
     except msgspec.DecodeError as error:
+        if _HALF_A_PAIR.search(_PAIRS.sub(b"", data)):
+            raise BadRequest("the text has half of a surrogate pair, which is no character") from None
         raise BadRequest(f"the text is not JSON: {error}") from None
     except RecursionError:
         raise BadRequest("the JSON is nested too deeply") from None
+
+
+_PAIRS = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..")
+_HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def echo_of(frame: bytes) -> tuple[str | None, int | None]:

@@ -19,7 +19,7 @@ from chat.machine import Answer, NotStarted
 
 PORT = 5672
 URL = f"amqp://guest:guest@127.0.0.1:{PORT}/"  # what a server on the standard port is asked with
-PACKAGE, UNITS = "rabbitmq-server", ("rabbitmq-server", "epmd.socket")
+PACKAGE, UNITS = "rabbitmq-server", ("rabbitmq-server", "epmd.service", "epmd.socket")
 # Before PATH: Debian's wrapper there changes users and insists on the system's own folders.
 FOLDERS = (
     "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",

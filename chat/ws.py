@@ -76,7 +76,7 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     response = web.WebSocketResponse(
         protocols=(V2,) if v2 else (),
         compress=False,  # else a frame could not be the same bytes for all
-        max_msg_size=FRAME_BYTES,
+        max_msg_size=FRAME_BYTES + 1,  # aiohttp refuses what reaches its limit
         heartbeat=request.app[keys.SETTINGS].heartbeat_s,
         decode_text=False,
         timeout=CLOSE_S,

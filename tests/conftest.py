@@ -1,0 +1,49 @@
+"""One scratch database, one server with a robot, for the whole session; names keep the tests apart."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from chat import config, schema
+from chat.config import Settings
+from tests.actors import ROOT, Chat, Person, StockService, robots, serving, settings_for
+
+
+@pytest.fixture(scope="session")
+def database_url() -> Iterator[str]:
+    """A database of this session's own, made from sql/schema.sql."""
+    with schema.scratch(config.load(dotenv=ROOT / ".env").database_url) as url:
+        schema.reset(url)
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def stocks() -> AsyncIterator[StockService]:
+    async with StockService() as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str, stocks: StockService) -> Settings:
+    return settings_for(database_url, stock_url=stocks.url, stock_timeout_s=0.5)
+
+
+@pytest.fixture(scope="session")
+async def chat(settings: Settings) -> AsyncIterator[Chat]:
+    """The server that most tests talk to, and its robot."""
+    async with serving(settings) as running:
+        if settings.local_broker:
+            yield running
+        else:
+            async with robots(settings):
+                yield running
+
+
+@pytest.fixture
+async def alice(chat: Chat) -> Person:
+    return await chat.sign_up("alice")
+
+
+@pytest.fixture
+async def bob(chat: Chat) -> Person:
+    return await chat.sign_up("bob")
