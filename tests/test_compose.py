@@ -1,0 +1,47 @@
+"""docker-compose.yml and Dockerfile: there may be no engine to try them, so they are read.
+
+`make check` validates the file against the schema of compose files; here is what the schema does not know.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+SERVICES: dict[str, Any] = yaml.safe_load(Path("docker-compose.yml").read_text())["services"]
+DOCKERFILE = Path("Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_port_is_bound_to_this_machine(name: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+
+
+@pytest.mark.parametrize("name", ["postgres", "rabbitmq"])
+def test_the_services_are_pinned_healthy_and_keep_their_data(name: str) -> None:
+    service = SERVICES[name]
+    assert re.search(r":\d+\.\d+", service["image"])
+    assert service["healthcheck"]["test"]
+    assert any(volume.startswith(f"{name}:") for volume in service["volumes"])
+    assert "profiles" not in service
+
+
+@pytest.mark.parametrize("name", ["migrate", "server", "robot"])
+def test_our_own_processes_run_only_when_asked_for(name: str) -> None:
+    assert SERVICES[name]["profiles"] == ["app"]
+    assert SERVICES[name]["image"] == "chat-server"
+
+
+def test_the_image_is_slim_pinned_and_not_root() -> None:
+    assert re.search(r"^FROM python:3\.\d+\.\d+-slim", DOCKERFILE, re.MULTILINE)
+    assert re.search(r"^USER (?!root|0)", DOCKERFILE, re.MULTILINE)
+    assert "--require-hashes" in DOCKERFILE
+
+
+def test_what_the_image_copies_is_let_through() -> None:
+    copied = {word for line in re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE) for word in line.split()}
+    allowed = set(re.findall(r"^!(.+)$", Path(".dockerignore").read_text(), re.MULTILINE))
+    assert copied == allowed
+    assert all(Path(each).exists() for each in copied)
