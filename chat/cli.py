@@ -133,7 +133,8 @@ def _run(args: argparse.Namespace, settings: config.Settings) -> None:
         children.append(subprocess.Popen(command, start_new_session=True))
     os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
     failed = not stopping
-    stop()
+    if failed:  # one died by itself: the other goes with it. A second signal would cut a stop short.
+        stop()
     codes = [child.wait() for child in children]
     sys.exit(1 if failed else max(codes, key=abs))
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import msgspec
 
 from chat.errors import Close
-from chat.protocol import MEMBER, MESSAGE, READ, MemberFrame
+from chat.protocol import MEMBER, MESSAGE, READ, ROOM, MemberFrame
 
 log = logging.getLogger("chat.hub")
 
@@ -185,9 +185,9 @@ class Hub:
             return self._tell(user_id, frame)
         room = self._rooms.get(room_id)
         if room is None:
-            if kind != MEMBER or seq is None or user_id not in self._users:
+            if kind not in (MEMBER, ROOM) or seq is None or user_id not in self._users:
                 return
-            room = self._rooms[room_id] = _Room(seq - 1)  # he may have joined from elsewhere
+            room = self._rooms[room_id] = _Room(seq - 1)  # he may have joined or created it from elsewhere
         if seq is None:
             self._write(room, kind, frame)
         elif seq == room.seq + 1:
@@ -230,11 +230,13 @@ class Hub:
 
     def _send(self, room_id: int, room: _Room, kind: int, user_id: int, frame: bytes) -> None:
         room.seq += 1
-        if kind != MEMBER:
-            self._write(room, kind, frame)
-            return
+        if kind == MEMBER:
+            joined = _member(frame).action == "joined"
+        elif kind == ROOM and room.seq == 1:
+            joined = True  # a room is born with its owner in it
+        else:
+            return self._write(room, kind, frame)
         # A join is the first thing that a new member's sockets hear, a leave the last.
-        joined = _member(frame).action == "joined"
         if not joined:
             self._write(room, kind, frame)
             self._flush_room(room)

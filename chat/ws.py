@@ -101,6 +101,7 @@ class Session:
         self._socket = Socket(who.user_id, self._transport, self.close, v2=v2, cap=settings.outbox_bytes)
         self._answers: deque[tuple[asyncio.Future[Any], Post | Read]] = deque()
         self._answered = asyncio.Event()
+        self._asking = asyncio.Lock()
         self._resumes: deque[Resume] = deque()
         self._resuming: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[bool] | None = None
@@ -220,9 +221,12 @@ class Session:
         check_client_id(frame.clientId)
         text = clean_text(frame.chatmessage)
         if is_command(text):
-            asked = self.app[keys.COMMANDS].ask(self.who, frame.chatroomId, text, frame.clientId)
-            return asyncio.ensure_future(asked)
+            return asyncio.ensure_future(self._ask(frame, text))
         return messages.post(self.app[keys.JOURNAL], self.who.user_id, frame.chatroomId, text, frame.clientId)
+
+    async def _ask(self, frame: Post, line: str) -> bool:
+        async with self._asking:  # one after the other, so that the first of two twins is the original
+            return await self.app[keys.COMMANDS].ask(self.who, frame.chatroomId, line, frame.clientId)
 
     def _read(self, frame: Read) -> "asyncio.Future[Any]":
         async def mark() -> None:

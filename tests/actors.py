@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -289,8 +290,6 @@ def as_text(value: Any) -> str:
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -360,6 +359,7 @@ def settings_for(database_url: str, **changed: Any) -> Settings:
         "amqp_prefix": f"test-{token_hex(4)}.",
         "jwt_secret": token_hex(32),
         "messages_per_s": 0.0,
+        "allowed_origins": ("https://friend.example",),
         "db_connections": 4,
         "startup_wait_s": 5.0,
         "command_timeout_s": 8.0,

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+from typing import Any
 
 import aiohttp
 import pytest
 
+from chat import keys
 from tests.actors import GENERAL, Chat, Person, eventually, unique
-
 
 # --- the upgrade --------------------------------------------------------------------------------------
 
@@ -21,9 +22,9 @@ async def test_the_token_may_come_in_four_ways(chat: Chat, alice: Person, place:
         assert ws.protocol == ("chat.v2" if place == "subprotocol" else None)
 
 
-async def refused(chat: Chat, path: str, **options: object) -> aiohttp.WSServerHandshakeError:
+async def refused(chat: Chat, path: str, **options: Any) -> aiohttp.WSServerHandshakeError:
     with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
-        await chat.http.ws_connect(path, **options)  # type: ignore[arg-type]
+        await chat.http.ws_connect(path, **options)
     return caught.value
 
 
@@ -43,12 +44,8 @@ async def test_a_token_in_a_subprotocol_needs_chat_v2(chat: Chat, alice: Person)
     [("http://evil.example", 403), ("null", 403), ("https://friend.example", 101), ("here", 101)],
 )
 async def test_a_page_may_connect_from_here_or_from_an_allowed_origin(
-    chat: Chat, alice: Person, origin: str, status: int, monkeypatch: pytest.MonkeyPatch
+    chat: Chat, alice: Person, origin: str, status: int
 ) -> None:
-    assert chat.app is not None
-    from chat import keys
-
-    object.__setattr__(chat.app[keys.SETTINGS], "allowed_origins", ("https://friend.example",))
     origin = chat.base_url if origin == "here" else origin
     path = f"/v1/ws?token={alice.token}"
     if status == 101:
@@ -282,8 +279,6 @@ async def test_text_that_is_not_utf_8_ends_the_wire(alice: Person) -> None:
 
 
 async def test_a_wire_is_forgotten_when_its_peer_goes(chat: Chat, alice: Person) -> None:
-    from chat import keys
-
     assert chat.app is not None
     hub = chat.app[keys.HUB]
     wire = await alice.connects()
