@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from chat import config
 from chat.errors import ChatError, Told
@@ -18,7 +17,7 @@ from chat.errors import ChatError, Told
 
 log = logging.getLogger("chat.cli")
 
-SHUTDOWN_S = 3.0  # for requests that are still being answered at a stop
+SHUTDOWN_S = 1.0  # for requests still being answered at a stop; the writes among them are answered before
 KEEPALIVE_S = 15.0
 
 
@@ -73,8 +72,9 @@ def _serve(args: argparse.Namespace, settings: config.Settings) -> None:
     from aiohttp import web
 
     from chat.app import make_app
-    from chat.middleware import AccessLogger
+    from chat.middleware import AccessLogger, without_request
 
+    logging.getLogger("aiohttp.server").addFilter(without_request)
     try:
         web.run_app(
             make_app(settings),
@@ -116,24 +116,28 @@ def _run(args: argparse.Namespace, settings: config.Settings) -> None:
     settings.signing()
     names = ["serve"] if settings.local_broker else ["serve", "bot"]
     stopping = False
+    children: list[subprocess.Popen[bytes]] = []
+    told: list[subprocess.Popen[bytes]] = []
 
     def stop(*_: object) -> None:
         nonlocal stopping
         stopping = True
         for child in children:
-            if child.poll() is None:
+            if child not in told and child.poll() is None:
+                told.append(child)  # once: a second signal would cut its stop short
                 child.terminate()
 
-    children: list[subprocess.Popen[bytes]] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     for name in names:
         # A session of its own: Ctrl-C reaches this process alone, which then ends them in good order.
         command = [sys.executable, "-m", "chat", name]
         children.append(subprocess.Popen(command, start_new_session=True))
+    if stopping:  # the signal came while a child was being born
+        stop()
     os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
     failed = not stopping
-    if failed:  # one died by itself: the other goes with it. A second signal would cut a stop short.
+    if failed:  # one died by itself: the other goes with it
         stop()
     codes = [child.wait() for child in children]
     sys.exit(1 if failed else max(codes, key=abs))
@@ -220,8 +224,10 @@ def _db_new(args: argparse.Namespace, settings: config.Settings) -> None:
 
 
 def _check_local(settings: config.Settings, force: bool) -> None:
-    host = urlsplit(settings.database_url).hostname or "localhost"
-    if not force and host not in ("localhost", "127.0.0.1", "::1"):
+    from chat import schema
+
+    host = schema.host(settings.database_url)
+    if not force and host not in ("localhost", "127.0.0.1", "::1") and not host.startswith("/"):
         raise Usage(f"the database is on {host}, not on this machine: this needs --force (make … FORCE=1)")
 
 

@@ -9,6 +9,7 @@ import logging
 import random
 import secrets
 import socket as sockets
+import struct
 import time
 from collections import deque
 from typing import Any
@@ -79,6 +80,7 @@ async def websocket(request: web.Request) -> web.StreamResponse:
         max_msg_size=FRAME_BYTES + 1,  # aiohttp refuses what reaches its limit
         heartbeat=request.app[keys.SETTINGS].heartbeat_s,
         decode_text=False,
+        autoclose=False,  # see Session.close
         timeout=CLOSE_S,
         writer_limit=1,  # send_frame waits as soon as the transport asks to
     )
@@ -104,10 +106,12 @@ class Session:
         self._asking = asyncio.Lock()
         self._resumes: deque[Resume] = deque()
         self._resuming: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[bool] | None = None
+        self._closing: asyncio.TimerHandle | None = None  # once closing: when the peer is cut
+        self._ended = asyncio.Event()
         self._rate, self._allowance = settings.messages_per_s, settings.messages_per_s * BURST
         self._above = 0
         self._last = asyncio.get_running_loop().time()
+        self._code: Close | None = None
         self.connection = secrets.token_urlsafe(9)
 
     async def run(self) -> None:
@@ -120,12 +124,13 @@ class Session:
         self.hub.connect(self._socket)
         log.info("user %d is here (%s)", self.who.user_id, V2 if self.v2 else "plain")
         try:
-            await self._enter()
-            if state.stopping:
+            try:
+                await self._enter()
+            except Unavailable:
+                self.close(Close.RESTART)
+            if state.stopping:  # since it came: nobody else tells it
                 self.close(Close.RESTART)
             await self._listen()
-        except Unavailable:
-            self.close(Close.RESTART)
         finally:
             expiry.cancel()
             state.sessions.discard(self)
@@ -135,23 +140,34 @@ class Session:
             for answer, _ in self._answers:
                 answer.remove_done_callback(self._answer)
             if self._closing is not None:
-                await asyncio.gather(self._closing, return_exceptions=True)
+                self._closing.cancel()
+                self._transport.close()  # both have said goodbye
             if self._socket.unsent():  # a peer that does not read: nothing else would free its buffer
                 self._transport.abort()
-            log.info("user %d is gone (%s)", self.who.user_id, self._response.close_code)
+            self._ended.set()
+            log.info("user %d is gone (%s)", self.who.user_id, self._code or self._response.close_code)
 
     def close(self, code: Close) -> None:
-        """Ends it in good order, in the background."""
+        """Says goodbye and hears nothing more; the session ends when the peer answers, or is cut.
+
+        aiohttp's own close, called beside a receive, hangs up at once: what the peer has on its way then resets
+        the connection, and it loses what it had not read yet, the goodbye too.
+        """
         if self._closing is None:
-            closing = self._response.close(code=code, message=code.name.lower().encode())
-            self._closing = asyncio.create_task(closing)
+            self._send_close(code)
+            self._code = code
+            self._closing = asyncio.get_running_loop().call_later(CLOSE_S, self._transport.abort)
+            self.hub.disconnect(self._socket)
+
+    def _send_close(self, code: Close) -> None:
+        reason = code.name.lower().replace("_", " ").encode()
+        self._socket.offer(struct.pack("!BBH", 0x88, 2 + len(reason), code) + reason)
 
     async def stop(self) -> None:
         """Ends it because the server stops, at a moment of its own."""
         await asyncio.sleep(random.uniform(0, SPREAD_S))
         self.close(Close.RESTART)
-        assert self._closing is not None
-        await asyncio.gather(self._closing, return_exceptions=True)
+        await self._ended.wait()
 
     async def _enter(self) -> None:
         """The hello, or for the original's clients: live in all their rooms at once."""
@@ -193,9 +209,11 @@ class Session:
 
     async def _listen(self) -> None:
         async for message in self._response:
+            if self._closing is not None:
+                continue  # until the peer's goodbye, which ends the loop
             if message.type is WSMsgType.BINARY:
-                return self.close(Close.BINARY)
-            if message.type is WSMsgType.TEXT:
+                self.close(Close.BINARY)
+            elif message.type is WSMsgType.TEXT:
                 self._take(message.data)
             while len(self._answers) >= UNANSWERED:
                 self._answered.clear()
@@ -255,7 +273,8 @@ class Session:
     # --- what goes out --------------------------------------------------------------------------------
 
     def _send(self, *frames: bytes) -> None:
-        self._socket.offer(b"".join(map(framed, frames)))
+        if self._closing is None:
+            self._socket.offer(b"".join(map(framed, frames)))
 
     def _refuse(self, error: ChatError, client_id: str | None, room_id: int | None) -> None:
         self._send(error_frame(error.code, error.text, client_id=client_id, room_id=room_id, retry_ms=error.retry_ms))
@@ -342,7 +361,7 @@ class Session:
             if sent == cursor or (sent is None and cursor >= last):
                 return self._go_live(room_id, Verdict(room_id, frame.after + 1, cursor, True))
             if sent is not None and sent < cursor:
-                await self.hub.on_gap(room_id)
+                await asyncio.shield(self.hub.on_gap(room_id))  # others wait for it, too
             last, page = await self._page(room_id, cursor)
 
     async def _page(self, room_id: int, after: int) -> tuple[int, list[Any]]:

@@ -40,15 +40,18 @@ class Wire:
         self.ws, self.person = ws, person
         self.heard: list[Frame] = []  # every frame so far, in order
         self.raw: list[str] = []
+        self.close_code: int | None = None
         self._seen = 0  # frames that `gets` has handed out
         self._more = asyncio.Event()
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        async for message in self.ws:
+        while (message := await self.ws.receive()).type is aiohttp.WSMsgType.TEXT:
             self.raw.append(message.data)
             self.heard.append(message.json())
             self._more.set()
+        # What the server said; the library's own close_code is 1006 when our answer to it meets a closed door.
+        self.close_code = message.data if message.type is aiohttp.WSMsgType.CLOSE else self.ws.close_code
         self._more.set()
 
     async def send(self, frame: Frame | str) -> None:
@@ -74,7 +77,7 @@ class Wire:
                         if with_fields <= frame.items():
                             return frame
                     if self._reader.done():
-                        raise AssertionError(f"closed ({self.ws.close_code}) before {fields}: {self.heard[-5:]}")
+                        raise AssertionError(f"closed ({self.close_code}) before {fields}: {self.heard[-5:]}")
                     self._more.clear()
                     await self._more.wait()
         except TimeoutError:
@@ -99,7 +102,7 @@ class Wire:
     async def closed(self, within_s: float = PATIENCE_S) -> int | None:
         """Waits until the server has ended it; the close code."""
         await asyncio.wait_for(asyncio.shield(self._reader), within_s)
-        return self.ws.close_code
+        return self.close_code
 
     async def close(self) -> None:
         await self.ws.close()

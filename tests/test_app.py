@@ -1,0 +1,180 @@
+"""chat/app.py: starting, running without some part, stopping."""
+
+import asyncio
+import contextlib
+import signal
+import time
+
+import aiohttp
+import pytest
+
+from chat import keys, schema
+from chat.app import CannotStart, make_app
+from chat.config import BadSetting
+from tests.actors import GENERAL, Chat, eventually, free_port, process, serving, settings_for, unique
+
+
+def test_making_the_application_opens_nothing() -> None:
+    app = make_app(settings_for("postgresql://nobody@192.0.2.1/nothing", amqp_url="amqp://192.0.2.1/"))
+    assert len(list(app.router.routes())) > 15
+
+
+@pytest.mark.parametrize("secret", ["", "short", "x" * 31])
+def test_without_a_secret_of_32_bytes_there_is_no_application(secret: str) -> None:
+    with pytest.raises(BadSetting, match="JWT_SECRET"):
+        make_app(settings_for("postgresql://x/x", jwt_secret=secret))
+
+
+# --- starting -----------------------------------------------------------------------------------------
+
+
+async def test_without_postgresql_the_start_waits_and_then_gives_up() -> None:
+    url = f"postgresql://chat:chat@127.0.0.1:{free_port()}/chat"
+    settings = settings_for(url, startup_wait_s=1.5)
+    async with process("serve", settings) as server:
+        assert await server.ended() == 1
+        waits = [line for line in server.lines if "waiting for PostgreSQL" in line]
+        assert 1 <= len(waits) <= 3
+        assert "check DATABASE_URL" in server.lines[-1]
+        assert "chat:chat" not in "".join(server.lines)
+
+
+async def test_a_schema_that_is_older_or_newer_is_refused(database_url: str) -> None:
+    with schema.scratch(database_url) as url:
+        with pytest.raises(CannotStart, match=r"older.*make db-migrate"):
+            async with serving(settings_for(url)):
+                pass
+        schema.apply(url)
+        schema.rollback(url)
+        with pytest.raises(CannotStart, match=r"older than the code \(without 0007"):
+            async with serving(settings_for(url)):
+                pass
+        schema.apply(url)
+        with contextlib.closing(schema.psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc) "
+                "VALUES ('x', '9999.x', now())"
+            )
+        with pytest.raises(CannotStart, match=r"newer than the code \(with 9999.x\)"):
+            async with serving(settings_for(url)):
+                pass
+
+
+async def test_without_the_broker_the_server_starts_degraded_and_chats(database_url: str) -> None:
+    settings = settings_for(database_url, amqp_url=f"amqp://guest:guest@127.0.0.1:{free_port()}/")
+    async with serving(settings) as chat:
+        assert await chat.asks("GET", "/health/ready") == {
+            "status": "degraded",
+            "database": "ok",
+            "broker": "unavailable",
+        }
+        alice = await chat.sign_up("alice")
+        wire = await alice.connects()
+        room = await alice.creates()
+        await wire.resume(room)
+        await alice.posts("by the sweep", room)
+        await wire.hears("by the sweep", seq=2)
+        answer = await alice.posts("/stock=AAPL.US", room, status=503)
+        assert answer["error"]["code"] == "unavailable"
+
+
+async def test_with_the_local_broker_the_robot_lives_inside(database_url: str) -> None:
+    async with serving(settings_for(database_url, amqp_url="local:", stock_url="http://127.0.0.1:9/{code}")) as chat:
+        assert (await chat.asks("GET", "/health/ready"))["status"] == "ok"
+        alice = await chat.sign_up("alice")
+        wire = await alice.connects()
+        room = await alice.creates()
+        await wire.resume(room)
+        await alice.posts("/stock=AAPL.US", room, status=202)
+        await wire.hears("Stock service is not available", username="robot")
+
+
+# --- sockets and time ---------------------------------------------------------------------------------
+
+
+async def test_a_socket_ends_when_its_token_expires(database_url: str) -> None:
+    async with serving(settings_for(database_url, jwt_ttl_hours=1.5 / 3600)) as chat:
+        wire = await (await chat.sign_up()).connects()
+        assert await wire.closed() == 4001
+
+
+async def test_a_peer_that_does_not_answer_pings_is_dropped(database_url: str) -> None:
+    async with serving(settings_for(database_url, heartbeat_s=0.2)) as chat:
+        alice = await chat.sign_up("alice")
+        await alice.connects(autoping=False)
+        bob = await chat.sign_up("bob")
+        stays = await bob.connects()
+        hub = chat.app[keys.HUB]  # type: ignore[index]
+        await eventually(lambda: alice.id not in hub.users())
+        assert bob.id in hub.users()
+        await stays.round_trip()
+
+
+async def test_who_sends_too_fast_is_told_and_then_closed(database_url: str) -> None:
+    async with serving(settings_for(database_url, messages_per_s=2.0)) as chat:
+        alice = await chat.sign_up("alice")
+        wire = await alice.connects()
+        for number in range(12):
+            await wire.says(f"number {number}", clientId=unique("write"))
+        error = await wire.errs("rate_limited")
+        assert 0 < error["retryMs"] <= 1000 and error["clientId"]
+        acked = [frame for frame in wire.heard if frame["type"] == 13]
+        assert len(acked) <= 10
+        await asyncio.sleep(error["retryMs"] / 1000)
+        await wire.says("slower now", clientId="slow-now-1")
+        await wire.gets(type=13, clientId="slow-now-1")
+        for _ in range(200):
+            await wire.says("does not heed it")
+        assert await wire.closed() == 1008
+        assert len([event for event in await alice.events(GENERAL) if event["userId"] == alice.id]) < 20
+
+
+async def test_a_reader_that_stops_reading_is_cut_and_nobody_else(database_url: str) -> None:
+    """Its buffer passes the cap: the others go on, and its memory is given back."""
+    async with serving(settings_for(database_url, outbox_bytes=65_536)) as chat:
+        alice, bob = await chat.sign_up("alice"), await chat.sign_up("bob")
+        hub = chat.app[keys.HUB]  # type: ignore[index]
+        _, writer = await asyncio.open_connection("127.0.0.1", int(chat.base_url.rsplit(":", 1)[1]), limit=1024)
+        writer.write(
+            f"GET /v1/ws?token={bob.token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        )
+        await eventually(lambda: bob.id in hub.users())
+        wire = await alice.connects()
+        await wire.resume(GENERAL, after=0)
+        sent = 0
+        while bob.id in hub.users():
+            assert sent < 10_000, "it was never cut"
+            await asyncio.gather(*(alice.posts("x" * 4000) for _ in range(20)))
+            sent += 20
+        mark = unique("mark")
+        await alice.posts(mark)
+        await wire.hears(mark)
+        writer.transport.abort()
+
+
+# --- stopping -----------------------------------------------------------------------------------------
+
+
+async def test_while_stopping_it_is_not_ready_and_takes_no_sockets(database_url: str) -> None:
+    async with serving(settings_for(database_url)) as chat:
+        alice = await chat.sign_up("alice")
+        chat.app[keys.STATE].stopping = True  # type: ignore[index]
+        assert (await chat.asks("GET", "/health/ready", status=503))["status"] == "stopping"
+        assert (await chat.asks("GET", "/health/live"))["status"] == "ok"
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await alice.connects()
+        assert caught.value.status == 503
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_within_ten_seconds_with_exit_0(database_url: str, number: signal.Signals) -> None:
+    async with process("serve", settings_for(database_url)) as server, Chat(f"http://127.0.0.1:{server.port}") as chat:
+        alice = await chat.sign_up("alice")
+        wires = [await alice.connects(v2=v2) for v2 in (True, False)]
+        begun = time.monotonic()
+        server.signal(number)
+        assert [await wire.closed() for wire in wires] == [1012, 1012]
+        assert await server.ended(10) == 0
+        assert time.monotonic() - begun < 10
+        assert not [line for line in server.lines if "Traceback" in line or "ERROR" in line]
