@@ -6,6 +6,7 @@ import signal
 import time
 
 import aiohttp
+import psycopg2
 import pytest
 
 from chat import keys, schema
@@ -50,7 +51,7 @@ async def test_a_schema_that_is_older_or_newer_is_refused(database_url: str) -> 
             async with serving(settings_for(url)):
                 pass
         schema.apply(url)
-        with contextlib.closing(schema.psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        with contextlib.closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc) "
                 "VALUES ('x', '9999.x', now())"
