@@ -80,7 +80,7 @@ def _serve(args: argparse.Namespace, settings: config.Settings) -> None:
             make_app(settings),
             host=settings.host,
             port=settings.port,
-            print=lambda *_: log.info("listening on http://%s:%d", _shown(settings.host), settings.port),
+            print=lambda *_: log.info("listening on http://%s:%d, open it in a browser", _shown(settings.host), settings.port),
             access_log_class=AccessLogger,
             access_log=logging.getLogger("chat.access"),
             handle_signals=True,

@@ -1,4 +1,4 @@
-"""Around every handler: the guard, the one form of errors, and access lines that keep secrets.
+"""Around every handler: the guards, the one form of errors, and access lines that keep secrets.
 
 An error of any origin leaves as `{"error": {"code", "message"}}` with the fitting status.
 """
@@ -6,18 +6,23 @@ An error of any origin leaves as `{"error": {"code", "message"}}` with the fitti
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.http_exceptions import HttpProcessingError
 
 from chat import keys
-from chat.errors import BadRequest, ChatError, NotFound, TooLarge, Unauthorized, Unavailable
+from chat.errors import BadRequest, ChatError, Forbidden, NotFound, TooLarge, Unauthorized, Unavailable
 from chat.protocol import encode
 from chat.security import Identity
 
 log = logging.getLogger("chat.http")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+V2 = "chat.v2"
+BEARER = "bearer."  # before a token that comes as a subprotocol: browsers can send no header there
+
 SignedInHandler = Callable[[web.Request, Identity], Awaitable[web.StreamResponse]]
 
 
@@ -38,6 +43,30 @@ def bearer(request: web.Request) -> str:
     return token.strip()
 
 
+def check_origin(request: web.Request) -> None:
+    """A browser says whose page it shows: it has to be ours, or one that is allowed. Raises `Forbidden`."""
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is None or origin.rstrip("/") in request.app[keys.SETTINGS].allowed_origins:
+        return
+    if urlsplit(origin).netloc.lower() != request.host.lower():
+        raise Forbidden("pages of this origin may not connect; see ALLOWED_ORIGINS", code="foreign_origin")
+
+
+def websocket_token(request: web.Request) -> tuple[str, bool]:
+    """The token, wherever it is, and whether the client speaks chat.v2. Raises `Unauthorized`."""
+    offered = [name.strip() for name in request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")]
+    v2 = V2 in offered
+    carried = [name.removeprefix(BEARER) for name in offered if name.startswith(BEARER)]
+    if carried and not v2:
+        raise BadRequest(f"the subprotocol {BEARER}<token> goes with {V2}")
+    for token in (*carried, request.query.get("token"), request.query.get("jwt")):
+        if token:
+            return token, v2
+    if hdrs.AUTHORIZATION in request.headers:
+        return bearer(request), v2
+    raise Unauthorized("a token is needed: ?token=, an Authorization header, or the subprotocol bearer.<token>")
+
+
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Renders what a handler raises."""
@@ -53,10 +82,10 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        log.exception("%s %s: a library was cancelled from inside", request.method, request.path)
+        log.exception("%s %s: a library was cancelled from inside", request.method, request.rel_url.raw_path)
         return rendered(Unavailable("a part of the server broke off; try again"))
     except Exception:
-        log.exception("%s %s failed", request.method, request.path)
+        log.exception("%s %s failed", request.method, request.rel_url.raw_path)
         return rendered(ChatError("something went wrong in the server; it has been logged"))
 
 
@@ -87,9 +116,17 @@ def _translated(request: web.Request, error: web.HTTPException) -> ChatError:
 
 
 class AccessLogger(AbstractAccessLogger):
-    """One line a request, without the query: tokens may be in it."""
+    """One line a request, without the query: tokens may be in it. The path stays quoted: so may line breaks."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        self.logger.info(
-            "%s %s %s %d %.1f ms", request.remote, request.method, request.path, response.status, time * 1000
-        )
+        path = request.rel_url.raw_path
+        self.logger.info("%s %s %s %d %.1f ms", request.remote, request.method, path, response.status, time * 1000)
+
+
+def without_request(record: logging.LogRecord) -> bool:
+    """A filter for aiohttp's own log, which shows the line of a malformed request, token and all."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.msg, record.args, record.exc_info = "not HTTP: %s", (type(error).__name__,), None
+        record.levelno, record.levelname = logging.INFO, "INFO"  # the fault is the client's
+    return True

@@ -13,9 +13,8 @@ import struct
 import time
 from collections import deque
 from typing import Any
-from urllib.parse import urlsplit
 
-from aiohttp import WSMsgType, hdrs, web
+from aiohttp import WSMsgType, web
 
 from chat import keys, messages, rooms
 from chat.commands import is_command
@@ -23,15 +22,12 @@ from chat.errors import (
     BadRequest,
     ChatError,
     Close,
-    Forbidden,
-    NotFound,
     RateLimited,
-    Unauthorized,
     Unavailable,
 )
 from chat.hub import Hub, Socket, framed
 from chat.journal import Answer
-from chat.middleware import bearer
+from chat.middleware import V2, check_origin, websocket_token
 from chat.protocol import (
     FRAME_BYTES,
     MESSAGE_CHARS,
@@ -41,38 +37,32 @@ from chat.protocol import (
     Post,
     Read,
     Resume,
-    Verdict,
     check_client_id,
     clean_text,
     decode,
     echo_of,
     encode,
     error_frame,
-    event_frame,
     pack_rings,
 )
+from chat.resume import Replay
 from chat.security import Identity
 
 log = logging.getLogger("chat.ws")
 
-V2 = "chat.v2"
-BEARER = "bearer."
 BURST = 5  # seconds' worth of messages that may come at once
 PATIENCE = 100  # frames above the rate that are answered; who goes on is closed
 SEND_BUFFER = 64 * 1024  # bytes in the kernel; left to itself it hides megabytes from the cap
 CLOSE_S = 2.0  # a peer answers a close within this time, or is cut
 SPREAD_S = 1.0  # over which the sockets leave at a stop, so that they do not come back all at once
-PAGE = 100  # events read at a time for a resume
-CHUNK = 32 * 1024  # bytes of a replay that are written before waiting for the peer
-RESUMES = 1024  # rooms that may wait to be resumed
 
 
 async def websocket(request: web.Request) -> web.StreamResponse:
     """GET /v1/ws. Refuses before the upgrade: 401 without a token, 403 to a foreign page, 503 while stopping."""
     if request.app[keys.STATE].stopping:
         raise Unavailable("the server is stopping; come back in a moment")
-    _check_origin(request)
-    token, v2 = _token(request)
+    check_origin(request)
+    token, v2 = websocket_token(request)
     who = request.app[keys.TOKENS].read(token)
     response = web.WebSocketResponse(
         protocols=(V2,) if v2 else (),
@@ -104,8 +94,7 @@ class Session:
         self._answers: deque[tuple[asyncio.Future[Any], Post | Read]] = deque()
         self._answered = asyncio.Event()
         self._asking = asyncio.Lock()
-        self._resumes: deque[Resume] = deque()
-        self._resuming: asyncio.Task[None] | None = None
+        self._replay = Replay(self.app, who.user_id, self._socket, self._send, response.send_frame, self._refuse)
         self._closing: asyncio.TimerHandle | None = None  # once closing: when the peer is cut
         self._ended = asyncio.Event()
         self._rate, self._allowance = settings.messages_per_s, settings.messages_per_s * BURST
@@ -135,8 +124,7 @@ class Session:
             expiry.cancel()
             state.sessions.discard(self)
             self.hub.disconnect(self._socket)
-            if self._resuming is not None:
-                self._resuming.cancel()
+            self._replay.close()
             for answer, _ in self._answers:
                 answer.remove_done_callback(self._answer)
             if self._closing is not None:
@@ -228,12 +216,17 @@ class Session:
         try:
             frame = decode(data)
             if isinstance(frame, Resume):
-                self._queue(frame)
+                self._resume(frame)
             else:
                 self._limit()
                 self._await(self._write(frame) if isinstance(frame, Post) else self._read(frame), frame)
         except ChatError as error:
             self._refuse(error, *echo_of(data))
+
+    def _resume(self, frame: Resume) -> None:
+        if not self.v2:
+            raise BadRequest("resume needs the subprotocol chat.v2")
+        self._replay.add(frame)
 
     def _write(self, frame: Post) -> "asyncio.Future[Any]":
         check_client_id(frame.clientId)
@@ -312,98 +305,3 @@ class Session:
         event = result.event
         assert event is not None
         return encode(Ack(client_id, event.room_id, event.seq, event.message_no, event.created_at, result.duplicate))
-
-    # --- resume ---------------------------------------------------------------------------------------
-
-    def _queue(self, frame: Resume) -> None:
-        if not self.v2:
-            raise BadRequest("resume needs the subprotocol chat.v2")
-        if len(self._resumes) >= RESUMES:
-            raise RateLimited(f"at most {RESUMES} rooms can wait to be resumed", retry_ms=1000)
-        self._resumes.append(frame)
-        if self._resuming is None or self._resuming.done():
-            self._resuming = asyncio.create_task(self._resume_all())
-
-    async def _resume_all(self) -> None:
-        while self._resumes:
-            frame = self._resumes.popleft()
-            try:
-                await self._resume(frame)
-            except ChatError as error:
-                self._refuse(error, None, frame.chatroomId)
-            except ConnectionError:
-                return  # the peer is gone; the session notices by itself
-            except Exception:
-                log.exception("a resume failed")
-                self._refuse(ChatError("something went wrong in the server"), None, frame.chatroomId)
-            finally:
-                self._socket.resuming.discard(frame.chatroomId)
-
-    async def _resume(self, frame: Resume) -> None:
-        """Sends what the client lacks, page by page, until in one tick it has what the hub has sent."""
-        room_id, cursor = frame.chatroomId, frame.after
-        self.hub.leave(self._socket, room_id)
-        self._socket.resuming.add(room_id)
-        last, page = await self._page(room_id, cursor)
-        foreign = cursor > last or frame.epoch not in (None, self.app[keys.TOKENS].epoch)
-        if foreign or last - cursor > self.app[keys.SETTINGS].resume_events:
-            sent = self.hub.sent(room_id)
-            to = last if sent is None else sent
-            return self._go_live(room_id, Verdict(room_id, 1 if foreign else cursor + 1, to, False))
-        while True:
-            frames = [event_frame(event) for event in page]
-            if self.hub.sent(room_id) is not None:  # it may not have heard of the newest ones
-                for event, bytes_ in zip(page, frames, strict=True):
-                    self.hub.deliver(room_id, event.seq, event.kind, event.user_id, bytes_)
-            await self._replay(frames)
-            cursor = page[-1].seq if page else cursor
-            sent = self.hub.sent(room_id)
-            if sent == cursor or (sent is None and cursor >= last):
-                return self._go_live(room_id, Verdict(room_id, frame.after + 1, cursor, True))
-            if sent is not None and sent < cursor:
-                await asyncio.shield(self.hub.on_gap(room_id))  # others wait for it, too
-            last, page = await self._page(room_id, cursor)
-
-    async def _page(self, room_id: int, after: int) -> tuple[int, list[Any]]:
-        return await messages.events(self.app[keys.DB], self.who.user_id, room_id, after=after, most=PAGE)
-
-    async def _replay(self, frames: list[bytes]) -> None:
-        """Writes frames and waits for the peer to take them: the one place that waits for a peer."""
-        while frames:
-            size, count = 0, 0
-            while count < len(frames) and size < CHUNK:
-                size += len(frames[count])
-                count += 1
-            self._send(*frames[: count - 1])
-            await self._response.send_frame(frames[count - 1], WSMsgType.TEXT)
-            frames = frames[count:]
-
-    def _go_live(self, room_id: int, verdict: Verdict) -> None:
-        if room_id not in self._socket.resuming:
-            raise NotFound("you have left this room")
-        self.hub.join(self._socket, room_id, verdict.to)
-        self._send(encode(verdict))
-
-
-def _check_origin(request: web.Request) -> None:
-    """A browser says whose page it shows: it has to be ours, or one that is allowed. Raises `Forbidden`."""
-    origin = request.headers.get(hdrs.ORIGIN)
-    if origin is None or origin.rstrip("/") in request.app[keys.SETTINGS].allowed_origins:
-        return
-    if urlsplit(origin).netloc.lower() != request.host.lower():
-        raise Forbidden("pages of this origin may not connect; see ALLOWED_ORIGINS", code="foreign_origin")
-
-
-def _token(request: web.Request) -> tuple[str, bool]:
-    """The token, wherever it is, and whether the client speaks chat.v2. Raises `Unauthorized`."""
-    offered = [name.strip() for name in request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")]
-    v2 = V2 in offered
-    carried = [name.removeprefix(BEARER) for name in offered if name.startswith(BEARER)]
-    if carried and not v2:
-        raise BadRequest(f"the subprotocol {BEARER}<token> goes with {V2}")
-    for token in (*carried, request.query.get("token"), request.query.get("jwt")):
-        if token:
-            return token, v2
-    if hdrs.AUTHORIZATION in request.headers:
-        return bearer(request), v2
-    raise Unauthorized("a token is needed: ?token=, an Authorization header, or the subprotocol bearer.<token>")

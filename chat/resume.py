@@ -1,0 +1,120 @@
+"""Going live: from what a client has to what the hub sends, without a gap, a repeat, or a holding buffer.
+
+page after the cursor ─ write it ─ wait for the peer ─ has the hub sent no more? ─ yes: join, in this tick
+        ↑                                                      │
+        └──────────────────────── no ──────────────────────────┘
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from aiohttp import WSMsgType, web
+
+from chat import keys, messages
+from chat.errors import ChatError, NotFound, RateLimited
+from chat.hub import Socket
+from chat.protocol import Event, Resume, Verdict, encode, event_frame
+
+log = logging.getLogger("chat.resume")
+
+PAGE = 100  # events read at a time
+CHUNK = 32 * 1024  # bytes of a replay that are written before waiting for the peer
+WAITING = 1024  # resumes of a socket that may wait for their turn
+
+
+class Replay:
+    """The resumes of one socket, carried out one after the other.
+
+    `send` writes frames without waiting, `send_and_wait` one frame, and returns when the peer keeps up; `refuse`
+    tells an error.
+    """
+
+    def __init__(
+        self,
+        app: web.Application,
+        user_id: int,
+        socket: Socket,
+        send: Callable[..., None],
+        send_and_wait: Callable[[bytes, WSMsgType], Awaitable[None]],
+        refuse: Callable[[ChatError, str | None, int | None], None],
+    ) -> None:
+        self._db, self._hub, self._tokens = app[keys.DB], app[keys.HUB], app[keys.TOKENS]
+        self._most = app[keys.SETTINGS].resume_events
+        self._user_id, self._socket = user_id, socket
+        self._send, self._send_and_wait, self._refuse = send, send_and_wait, refuse
+        self._waiting: deque[Resume] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, frame: Resume) -> None:
+        """Puts a resume into the queue. Raises `RateLimited`."""
+        if len(self._waiting) >= WAITING:
+            raise RateLimited(f"at most {WAITING} rooms can wait to be resumed", retry_ms=1000)
+        self._waiting.append(frame)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+
+    def close(self) -> None:
+        """Ends whatever is under way."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        while self._waiting:
+            frame = self._waiting.popleft()
+            try:
+                await self._resume(frame)
+            except ChatError as error:
+                self._refuse(error, None, frame.chatroomId)
+            except ConnectionError:
+                return  # the peer is gone; the session notices by itself
+            except Exception:
+                log.exception("a resume failed")
+                self._refuse(ChatError("something went wrong in the server"), None, frame.chatroomId)
+            finally:
+                self._socket.resuming.discard(frame.chatroomId)
+
+    async def _resume(self, frame: Resume) -> None:
+        room_id, cursor = frame.chatroomId, frame.after
+        self._hub.leave(self._socket, room_id)
+        self._socket.resuming.add(room_id)
+        last, page = await self._page(room_id, cursor)
+        foreign = cursor > last or frame.epoch not in (None, self._tokens.epoch)
+        if foreign or last - cursor > self._most:
+            sent = self._hub.sent(room_id)
+            to = last if sent is None else sent
+            return self._go_live(room_id, Verdict(room_id, 1 if foreign else cursor + 1, to, False))
+        while True:
+            frames = [event_frame(event) for event in page]
+            if self._hub.sent(room_id) is not None:  # it may not have heard of the newest ones
+                for event, data in zip(page, frames, strict=True):
+                    self._hub.deliver(room_id, event.seq, event.kind, event.user_id, data)
+            await self._replay(frames)
+            cursor = page[-1].seq if page else cursor
+            sent = self._hub.sent(room_id)
+            if sent == cursor or (sent is None and cursor >= last):
+                return self._go_live(room_id, Verdict(room_id, frame.after + 1, cursor, True))
+            if sent is not None and sent < cursor:
+                await asyncio.shield(self._hub.on_gap(room_id))  # others wait for it, too
+            last, page = await self._page(room_id, cursor)
+
+    async def _page(self, room_id: int, after: int) -> tuple[int, list[Event]]:
+        return await messages.events(self._db, self._user_id, room_id, after=after, most=PAGE)
+
+    async def _replay(self, frames: list[bytes]) -> None:
+        """Writes frames and waits for the peer to take them: the one place that waits for a peer."""
+        while frames:
+            size, count = 0, 0
+            while count < len(frames) and size < CHUNK:
+                size += len(frames[count])
+                count += 1
+            self._send(*frames[: count - 1])
+            await self._send_and_wait(frames[count - 1], WSMsgType.TEXT)
+            frames = frames[count:]
+
+    def _go_live(self, room_id: int, verdict: Verdict) -> None:
+        if room_id not in self._socket.resuming:
+            raise NotFound("you have left this room")
+        self._hub.join(self._socket, room_id, verdict.to)
+        self._send(encode(verdict))
