@@ -11,12 +11,12 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from chat import api, bot, journal, keys, schema, ws
+from chat import api, bot, journal, keys, page, schema, ws
 from chat.broker import make_broker
 from chat.commands import Commands
 from chat.config import Settings
 from chat.db import Database, Refused, Unreachable
-from chat.errors import Told, Unavailable
+from chat.errors import Told, Unavailable, Unknown
 from chat.hub import Hub
 from chat.journal import Journal
 from chat.middleware import errors, signed_in
@@ -48,6 +48,8 @@ ROUTES = [
     web.get("/v1/ws", ws.websocket),  # its own guard: the token may be in four places
     web.get("/health/live", api.live),
     web.get("/health/ready", api.ready),
+    web.get("/", page.index),
+    web.get("/web/{name}", page.static),
 ]
 
 
@@ -128,7 +130,7 @@ async def commands(app: web.Application) -> AsyncIterator[None]:
 
     async def expire() -> None:
         while True:
-            with suppress(Unavailable):  # the sweep says so already
+            with suppress(Unavailable, Unknown):  # the sweep says so already
                 await asked.expire()
             await asyncio.sleep(EXPIRE_S)
 
@@ -172,8 +174,9 @@ class _in_background:
         self._task = asyncio.create_task(self._forever())
 
     async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        while not self._task.done():  # before Python 3.12, wait_for swallows a cancel that comes with its result
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=0.1)
 
     async def _forever(self) -> None:
         while True:

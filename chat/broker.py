@@ -13,8 +13,9 @@ Exchange chat.events (fanout) carries the first, the default exchange the second
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import aiormq
 from aiormq import spec
@@ -27,11 +28,18 @@ log = logging.getLogger("chat.broker")
 RINGS_IN_FLIGHT = 8  # beyond that they are dropped: memory stays flat while the broker hangs
 RING_S = 2.0
 SEND_S = 3.0
-SETUP_S = 5.0  # for each step of connecting; aiormq has no limit of its own
+NOBODY = "chat.nobody"  # a queue that does not exist: the broker confirms, and throws it away
+BEAT_S = 1.0  # how often the broker is asked whether it still works
+SETUP_S = 5.0  # for a step of connecting
+CONNECT_S = 10.0  # … and for all of them
+CLOSE_S = 1.0
 HEARTBEAT_S = 10
 RECONNECT_S = (0.1, 5.0)  # pauses between tries grow from the first to the second, each with jitter
 PREFETCH = 16  # letters taken from a queue and not yet handled
 RETRY_S = 1.0  # before a letter that could not be handled is offered again
+
+
+T = TypeVar("T")
 
 
 class Letter(NamedTuple):
@@ -142,7 +150,7 @@ class AmqpBroker:
         self._connection: AbstractConnection | None = None
         self._out: AbstractChannel | None = None  # rings
         self._post: AbstractChannel | None = None  # letters
-        self._rings: set[asyncio.Task[None]] = set()
+        self._rings: set[asyncio.Task[bool]] = set()
         self._letters: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -163,9 +171,9 @@ class AmqpBroker:
         self._hear.append(hear)
 
     def ring(self, body: bytes) -> None:
-        if self._out is None or len(self._rings) >= RINGS_IN_FLIGHT:
+        if self._out is None or not self.up or len(self._rings) >= RINGS_IN_FLIGHT:
             return
-        task = asyncio.create_task(self._ring(self._out, body))
+        task = asyncio.create_task(self._publish(self._out, self._exchange, body))
         self._rings.add(task)
         task.add_done_callback(self._rings.discard)
 
@@ -174,7 +182,7 @@ class AmqpBroker:
 
     async def served(self, queue: str) -> bool:
         try:
-            return await self._consumers(self._alive(), self._prefix + queue) > 0
+            return await _within(SEND_S, self._consumers(self._alive(), self._prefix + queue)) > 0
         except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError, Unavailable):
             return False
         except asyncio.CancelledError:
@@ -211,13 +219,17 @@ class AmqpBroker:
             raise Unavailable("the broker cannot be reached; try again later")
         return self._connection
 
-    async def _ring(self, channel: AbstractChannel, body: bytes) -> None:
+    async def _publish(self, channel: AbstractChannel, exchange: str, body: bytes) -> bool:
+        """Whether it was confirmed; the sweep finds what a lost ring would have told."""
         try:
-            await channel.basic_publish(body, exchange=self._exchange, timeout=RING_S)
+            await channel.basic_publish(body, exchange=exchange, routing_key=NOBODY, timeout=RING_S)
         except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
-            log.debug("a ring was lost: %r", error)  # the sweep finds what it would have told
+            log.debug("the broker did not confirm: %r", error)
+            return False
         except asyncio.CancelledError:
             _reraise_if_cancelled()
+            return False
+        return True
 
     # --- the connection -------------------------------------------------------------------------------
 
@@ -226,12 +238,12 @@ class AmqpBroker:
         pause, told = RECONNECT_S[0], False
         while True:
             try:
-                broken = await self._connect()
-                self.up, pause, told = True, RECONNECT_S[0], False
-                log.info("the broker is there")
+                broken = await _within(CONNECT_S, self._connect())
+                pause, told = RECONNECT_S[0], False
+                self._note(True)
                 first.set()
-                await broken.wait()
-                log.warning("the broker is gone; chat goes on by the sweep")
+                await self._watch(broken)
+                self._note(False)
             except Exception as error:
                 if not told:
                     log.warning("the broker cannot be reached (%r); trying on", error)
@@ -244,10 +256,26 @@ class AmqpBroker:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, RECONNECT_S[1])
 
+    async def _watch(self, broken: asyncio.Event) -> None:
+        """Returns when a part is dead. A broker that is frozen or out of memory is not, but confirms nothing."""
+        while not broken.is_set():
+            assert self._out is not None
+            self._note(await self._publish(self._out, "", b""))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    await broken.wait()
+
+    def _note(self, up: bool) -> None:
+        if up and not self.up:
+            log.info("the broker is there")
+        elif self.up and not up:
+            log.warning("the broker is gone or stuck; chat goes on by the sweep")
+        self.up = up
+
     async def _connect(self) -> asyncio.Event:
         """Everything that has to be there; the event is set when any part of it dies."""
         broken = asyncio.Event()
-        connection = self._connection = await asyncio.wait_for(aiormq.connect(self._url), SETUP_S)
+        connection = self._connection = await _within(SETUP_S, aiormq.connect(self._url))
         self._out = await self._channel(connection, broken)
         self._post = await self._channel(connection, broken)
         await self._out.exchange_declare(self._exchange, exchange_type="fanout", durable=True, timeout=SETUP_S)
@@ -264,7 +292,7 @@ class AmqpBroker:
         self.up = False
         if connection is not None and not connection.is_closed:
             try:
-                await asyncio.wait_for(connection.close(), SETUP_S)
+                await _within(CLOSE_S, connection.close())
             except (Exception, asyncio.CancelledError) as error:
                 _reraise_if_cancelled()
                 log.debug("closing the broken connection: %r", error)
@@ -328,6 +356,20 @@ class AmqpBroker:
             log.debug("a letter could not be answered: %r", error)
 
 
+async def _within(seconds: float, doing: Coroutine[Any, Any, T]) -> T:
+    """Raises TimeoutError in time, even if what is done does not heed its cancellation: aiormq's calls may wait
+    for room in the very queue of frames that is stuck."""
+    task = asyncio.ensure_future(doing)
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())  # perhaps nobody looks at it any more
+    try:
+        done, _ = await asyncio.wait([task], timeout=seconds)
+    finally:
+        task.cancel()
+    if not done:
+        raise TimeoutError
+    return task.result()
+
+
 def _reraise_if_cancelled() -> None:
     """aiormq raises CancelledError for a lost connection; here only a wanted one goes on."""
     task = asyncio.current_task()
@@ -337,5 +379,5 @@ def _reraise_if_cancelled() -> None:
 
 async def probe(url: str, timeout_s: float = 3.0) -> None:
     """Connects once and goes away again. Raises what aiormq does, or TimeoutError."""
-    connection: Any = await asyncio.wait_for(aiormq.connect(url), timeout_s)
-    await connection.close()
+    connection: Any = await _within(timeout_s, aiormq.connect(url))
+    await _within(CLOSE_S, connection.close())

@@ -1,6 +1,7 @@
 """Settings: one frozen dataclass, all defaults on one screen, read from the environment and `.env`."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,8 +17,8 @@ class BadSetting(Told):
     """A setting has a value that cannot be meant; the text names it, the value and what was expected."""
 
 
-def _setting(default: Any, about: str, *, least: float = 0, secret: bool = False) -> Any:
-    return field(default=default, repr=not secret, metadata={"about": about, "least": least})
+def _setting(default: Any, about: str, *, least: float = 0, most: float = 10**9, secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"about": about, "least": least, "most": most})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class Settings:
     amqp_url: str = _setting("amqp://guest:guest@127.0.0.1:5672/", "RabbitMQ, or local:", secret=True)
     amqp_prefix: str = _setting("", "before every exchange and queue name")
     jwt_secret: str = _setting("", "key that signs tokens, at least 32 bytes; no default", secret=True)
-    jwt_ttl_hours: float = _setting(60.0, "how long a token is good", least=0.0001)
+    jwt_ttl_hours: float = _setting(60.0, "how long a token is good", least=0.0001, most=10**6)
     allowed_origins: tuple[str, ...] = _setting((), "other origins whose pages may open a websocket")
     messages_per_s: float = _setting(20.0, "a socket's rate; five times that in a burst; 0 is off")
     outbox_bytes: int = _setting(1 << 20, "cap of a socket's write buffer; beyond it is cut", least=65_536)
@@ -53,24 +54,26 @@ class Settings:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            value, least = getattr(self, each.name), each.metadata["least"]
+            value, least, most = getattr(self, each.name), each.metadata["least"], each.metadata["most"]
             if isinstance(value, (int, float)) and not value >= least:
                 raise BadSetting(f"{each.name.upper()}={value} is too small: at least {least} is expected")
+            if isinstance(value, (int, float)) and value > most:
+                raise BadSetting(f"{each.name.upper()}={value} is too large: at most {most} is expected")
         if not 0 <= self.port <= 65_535:
             raise BadSetting(f"PORT={self.port} is not a port: 0 to 65535 is expected")
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise BadSetting(f"LOG_LEVEL={self.log_level}: DEBUG, INFO, WARNING or ERROR is expected")
         if "{code}" not in self.stock_url:
             raise BadSetting(f"STOCK_URL={self.stock_url} has no {{code}} to put the stock's code in")
-        if urlsplit(self.database_url).scheme not in ("postgresql", "postgres"):
+        if _scheme(self.database_url) not in ("postgresql", "postgres"):
             raise BadSetting(f"DATABASE_URL={hidden(self.database_url)}: postgresql://… is expected")
-        if urlsplit(self.amqp_url).scheme not in ("amqp", "amqps", "local"):
+        if _scheme(self.amqp_url) not in ("amqp", "amqps", "local"):
             raise BadSetting(f"AMQP_URL={hidden(self.amqp_url)}: amqp://…, amqps://… or local: is expected")
 
     @property
     def local_broker(self) -> bool:
         """Whether the broker and the robot live inside this process."""
-        return urlsplit(self.amqp_url).scheme == "local"
+        return _scheme(self.amqp_url) == "local"
 
     def signing(self) -> "Settings":
         """These settings, if they can sign tokens; `BadSetting` otherwise. The server asks at its start."""
@@ -97,21 +100,40 @@ def load(environ: Mapping[str, str] = os.environ, dotenv: Path | None = Path(".e
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
-    """The `NAME=value` lines of a file, {} if there is none. Quotes around a value are taken off."""
+    """The `NAME=value` lines of a file, {} if there is none. Quotes around a value are taken off.
+
+    Raises `BadSetting` when it is there and cannot be read.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{path} cannot be read: {error}") from None
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#"))
     return {name.removeprefix("export ").strip(): value.strip().strip("\"'") for name, value in pairs}
 
 
 def hidden(url: str) -> str:
-    """The URL with its password as ***: what a log line may show."""
-    parts = urlsplit(url)
+    """The URL with its password as ***: what a log line may show. Also when it is no URL."""
+    url = _PASSWORD.sub(r"\1***", url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # of brackets that do not match
+        return "***"
     if not parts.password:
         return url
     return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+
+
+_PASSWORD = re.compile(r"(\bpassword\s*=\s*)('[^']*'|[^&\s]+)")  # in a query, or in the driver's other form
+
+
+def _scheme(url: str) -> str:
+    try:
+        return urlsplit(url).scheme
+    except ValueError:
+        return ""
 
 
 def _boolean(text: str) -> bool:
@@ -127,7 +149,7 @@ _READERS: dict[type, tuple[Callable[[str], Any], str]] = {
     int: (int, "a whole number"),
     float: (float, "a number"),
     tuple: (_listed, "a list with commas"),
-    str: (str, "text"),
+    str: (lambda text: text.encode().decode(), "text in UTF-8"),
 }
 
 
@@ -136,4 +158,5 @@ def _parsed(name: str, text: str, kind: type) -> Any:
     try:
         return read(text)
     except (ValueError, KeyError):
-        raise BadSetting(f"{name}={text!r} cannot be read: {expected} is expected") from None
+        shown = "" if kind is str else f"={text!r}"  # it may be a secret
+        raise BadSetting(f"{name}{shown} cannot be read: {expected} is expected") from None

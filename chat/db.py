@@ -12,6 +12,7 @@ What can go wrong has three names, because a writer must know what became of his
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -20,17 +21,18 @@ from typing import Any
 
 import aiopg
 import psycopg2
-from aiopg.pool import Pool
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extras import NamedTupleCursor
 
 from chat.errors import Unavailable
 
 SQL = Path(__file__).parent.parent / "sql"
 
-STATEMENT_S = 5.0  # PostgreSQL gives up on a statement
+STATEMENT_S = 3.5  # PostgreSQL gives up on a statement
 LOCK_S = 0.5  # … or on waiting for a lock, well before that, so that it is told as what it is
-ANSWER_S = STATEMENT_S + 1.0  # this side gives up, later: the server's own answer is worth more than ours
-CONNECT_S = 4.0
+ANSWER_S = STATEMENT_S + 0.5  # this side gives up, later: the server's own answer is worth more than ours
+CLOSED_HERE = 1  # a value of psycopg2's `closed`; 2: broken
+CONNECT_S = 3.0  # … or on connecting. All three are below 5 s, by when a server that is back has to be noticed
 
 _OPTIONS = " ".join(
     f"-c {setting}"
@@ -43,6 +45,10 @@ _OPTIONS = " ".join(
         "jit=off",  # it compiles for longer than our statements run
     )
 )
+
+
+# What a server process says as it ends: 57P01 to 57P05. It may have committed just before.
+_LAST_WORDS = ("57P01", "57P02", "57P03", "57P04", "57P05")
 
 
 class Unreachable(Unavailable):
@@ -94,50 +100,36 @@ def statement(name: str) -> str:
     return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
 
 
-class _WakingPool(Pool):
-    """aiopg's pool, which forgets to wake whoever waits when a broken connection comes back."""
-
-    def release(self, conn: aiopg.Connection) -> "asyncio.Future[None]":
-        done = super().release(conn)
-        return asyncio.ensure_future(self._wakeup()) if conn.closed else done
-
-
 class Database:
     """A pool of `size` connections that runs the files of sql/. Any number of tasks may call it at once.
 
-    Every call may raise `Unreachable`, `Refused` or `Lost`.
+    Every call may raise `Unreachable`, `Refused` or `Lost`. The pool is our own, because aiopg's connects under
+    its lock, and does not hand out what it has while it cannot connect: one broken connection would stop all.
     """
 
     def __init__(self, url: str, *, size: int, name: str) -> None:
         self._url, self._size, self._name = url, size, name
-        self._pool: Pool | None = None
+        self._slots = asyncio.Semaphore(size)
+        self._free: list[aiopg.Connection] = []
+        self._used: set[aiopg.Connection] = set()
+        self._is_open = False
 
     async def open(self) -> None:
         """Connects. Raises `Unreachable`."""
+        self._is_open = True
         try:
-            self._pool = await _WakingPool.from_pool_fill(
-                self._url,
-                self._size,
-                self._size,
-                CONNECT_S,
-                enable_json=True,
-                enable_hstore=False,
-                enable_uuid=False,
-                echo=False,
-                on_connect=None,
-                pool_recycle=-1,
-                options=_OPTIONS,
-                application_name=f"chat {self._name}",
-                connect_timeout=round(CONNECT_S),
-            )
-        except (psycopg2.Error, OSError, TimeoutError) as error:
-            raise Unreachable from error
+            while len(self._free) < self._size:
+                self._free.append(await self._connect())
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Closes all connections; whoever still uses one gets `Lost`."""
-        if self._pool is not None:
-            self._pool.terminate()
-            await self._pool.wait_closed()
+        self._is_open = False
+        for raw in (*self._free, *self._used):
+            raw.close()
+        self._free.clear()
 
     async def all(self, name: str, **params: Any) -> list[Any]:
         """All rows, as named tuples."""
@@ -165,23 +157,81 @@ class Database:
     async def connection(self) -> AsyncIterator["Connection"]:
         """One connection for a while. Raises `Unreachable` at once or never: what comes later was sent."""
         raw = await self._acquire()
-        assert self._pool is not None
         try:
             yield Connection(raw)
         finally:
-            self._pool.release(raw)
+            self._release(raw)
 
     async def _acquire(self) -> aiopg.Connection:
-        if self._pool is None:
-            raise Unreachable
         try:
-            return await self._pool.acquire()
-        except (psycopg2.Error, OSError, TimeoutError, RuntimeError) as error:
+            async with asyncio.timeout(CONNECT_S):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise Unreachable from error
+        try:
+            raw = self._free_one() or await self._connect()
+        except BaseException:
+            self._slots.release()
+            raise
+        self._used.add(raw)
+        return raw
+
+    def _free_one(self) -> aiopg.Connection | None:
+        while self._free:
+            raw = self._free.pop()
+            if not raw.closed:  # else the server has ended it meanwhile
+                return raw
+            raw.close()
+        return None
+
+    def _release(self, raw: aiopg.Connection) -> None:
+        self._used.discard(raw)
+        self._slots.release()
+        if self._is_open and not raw.closed and raw.raw.get_transaction_status() == TRANSACTION_STATUS_IDLE:
+            self._free.append(raw)
+        elif raw.closed != CLOSED_HERE:  # twice would be wrong: its descriptor may be another's by now
+            raw.close()
+
+    async def _connect(self) -> aiopg.Connection:
+        try:
+            for address in await self._addresses():
+                try:
+                    raw = await self._connect_to(address)
+                except (psycopg2.Error, OSError, TimeoutError, RuntimeError) as error:
+                    failed: Exception = error
+                else:
+                    if self._is_open:
+                        return raw
+                    raw.close()
+                    raise Unreachable
+            raise Unreachable from failed
+        except (OSError, TimeoutError) as error:  # the host's name is not known
             raise Unreachable from error
         except asyncio.CancelledError as error:
             if _cancelling():
                 raise
             raise Unreachable from error
+
+    async def _addresses(self) -> list[str | None]:
+        """Where the host may be. Left to libpq, looking up a name stops the loop, and a second address is
+        never tried, because aiopg goes on watching the socket of the first."""
+        dsn = psycopg2.extensions.parse_dsn(self._url)
+        host = dsn.get("host", "/")
+        if "hostaddr" in dsn or "," in host or host.startswith(("/", "@")):
+            return [None]
+        looking = asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return [str(found[4][0]) for found in await asyncio.wait_for(looking, CONNECT_S)]
+
+    async def _connect_to(self, address: str | None) -> aiopg.Connection:
+        return await aiopg.connect(
+            self._url,
+            hostaddr=address,
+            timeout=CONNECT_S,
+            enable_hstore=False,
+            enable_uuid=False,
+            options=_OPTIONS,
+            application_name=f"chat {self._name}",
+        )
 
 
 class Connection:
@@ -197,7 +247,11 @@ class Connection:
             async with self._raw.cursor(cursor_factory=NamedTupleCursor, timeout=ANSWER_S) as cursor:
                 await cursor.execute(text, params)
                 return await cursor.fetchall() if rows else []
-        except (psycopg2.Error, OSError, TimeoutError, asyncio.CancelledError) as error:
+        except asyncio.CancelledError as error:
+            if _cancelling():
+                raise
+            raise _told(error.__context__) from error  # aiopg's, when it was the server that cancelled
+        except (psycopg2.Error, OSError, TimeoutError) as error:
             raise _told(error) from error
 
 
@@ -206,17 +260,9 @@ def _cancelling() -> bool:
     return task is not None and bool(task.cancelling())
 
 
-def _told(error: BaseException) -> BaseException:
-    """The driver's error as one of ours; a cancellation that somebody asked for stays what it is.
-
-    aiopg raises CancelledError when it was the *server* that cancelled the statement.
-    """
-    if isinstance(error, asyncio.CancelledError):
-        if _cancelling():
-            return error
-        cause = error.__context__
-        return Refused(cause) if isinstance(cause, psycopg2.extensions.QueryCanceledError) else Lost()
-    if isinstance(error, psycopg2.Error) and error.pgcode:
+def _told(error: BaseException | None) -> Refused | Lost:
+    """The driver's error as one of ours."""
+    if isinstance(error, psycopg2.Error) and error.pgcode and error.pgcode not in _LAST_WORDS:
         return Refused(error)
     return Lost()
 

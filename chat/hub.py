@@ -169,9 +169,9 @@ class Hub:
         """Everybody with a socket here."""
         return list(self._users)
 
-    def misses(self, user_id: int, room_id: int) -> bool:
-        """Whether a socket of a member of the room has not been told that he is one."""
-        return any(_misses(socket, room_id) for socket in self._users.get(user_id, ()))
+    def missing(self, user_id: int, room_id: int) -> list[Socket]:
+        """The sockets of a member of the room that have not been told that he is one."""
+        return [socket for socket in self._users.get(user_id, ()) if _misses(socket, room_id)]
 
     def sockets(self) -> list[Socket]:
         """Every socket here."""

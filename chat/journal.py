@@ -7,8 +7,8 @@ While one batch commits, the next one gathers: a lone message waits for nobody, 
 
 An entry is answered once, by its deadline. Not yet sent to PostgreSQL by then: withdrawn, `Unavailable`, certainly
 not stored. Sent and not answered: `Unknown`, and the journal goes on repeating it until it knows; the clientId
-makes that harmless. Bad data splits the batch until the bad row stands alone. A room whose row somebody else keeps
-locked is written aside, so that it delays no other room, and answers `busy`.
+makes that harmless. What PostgreSQL refuses splits the batch by room, then in halves, until the bad row stands
+alone. A room that somebody else keeps locked is written aside, so that it delays no other, and answers `busy`.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from chat.broker import Broker
-from chat.db import Database, Lost, Refused, Unreachable
+from chat.db import Connection, Database, Lost, Refused, Unreachable
 from chat.errors import BadRequest, ChatError, Conflict, Forbidden, NotFound, Unavailable, Unknown
 from chat.protocol import Event, Ring, event_frame, pack_rings
 
@@ -29,6 +29,7 @@ BATCH_BYTES = 256 * 1024  # less than a socket's outbox: one batch alone cuts no
 ASIDE = 3  # rooms written aside at once; one connection each
 CONNECTIONS = 1 + ASIDE
 PAUSE_S = (0.05, 0.5)  # before a repeat; grows from the first to the second
+CANCEL_S = 0.1
 TICKS = 20  # how often in a time limit the deadlines are looked at
 
 APPEND = "events/append"
@@ -84,10 +85,11 @@ class Journal:
         """Takes nothing more, settles what it has (within its deadlines), and ends."""
         self._closing = True
         await self.drained()
-        tasks = [task for task in (self._loop_task, *self._aside.values()) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = {task for task in (self._loop_task, *self._aside.values()) if task is not None}
+        while tasks:  # again and again: before Python 3.12, wait_for swallows a cancel that comes with its result
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=CANCEL_S)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -193,9 +195,10 @@ class Journal:
         except Exception:
             log.exception("a batch of %d could not be written", len(batch))
             for entry in batch:
-                _fail(entry, Unknown("something went wrong with this; repeat it to learn what became of it"))
+                entry.uncertain = True
+                _give_up(entry, ChatError("something went wrong"))
         finally:
-            self._in_hand.difference_update(batch)
+            self._in_hand.difference_update([entry for entry in batch if entry.over])  # the others went aside
             self._settled.set()
 
     async def _write(self, batch: list[Entry], aside: bool) -> None:
@@ -203,12 +206,13 @@ class Journal:
         pause = PAUSE_S[0]
         while batch := [entry for entry in batch if not entry.over]:
             try:
-                rows = await self._send(batch)
+                async with self._db.connection() as connection:
+                    # Not before: what was withdrawn while we waited for the connection must not be sent.
+                    batch = [entry for entry in batch if not entry.over]
+                    rows = await _send(connection, batch) if batch else []
             except (Unreachable, Lost):
                 pass
             except Refused as error:
-                if error.locked:
-                    return self._locked(batch, aside)
                 if not error.passing:
                     return await self._split(batch, aside, error)
                 log.warning("PostgreSQL refuses to write (%s): %s", error.sqlstate, error.__cause__)
@@ -218,59 +222,27 @@ class Journal:
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE_S[1])
 
-    async def _send(self, batch: list[Entry]) -> list[Any]:
-        sql = batch[0].sql
-        params = batch[0].params
-        if sql == APPEND:
-            params = {
-                "room_ids": [entry.room_id for entry in batch],
-                "user_ids": [entry.params["user_id"] for entry in batch],
-                "client_ids": [entry.params["client_id"] for entry in batch],
-                "bodies": [entry.params["body"] for entry in batch],
-            }
-        async with self._db.connection() as connection:
-            for entry in batch:
-                entry.sent = True
-            try:
-                return await connection.fetch(sql, params)
-            except Lost:
-                for entry in batch:
-                    entry.uncertain = True
-                raise
-            finally:
-                for entry in batch:
-                    entry.sent = False
-
     async def _split(self, batch: list[Entry], aside: bool, error: Refused) -> None:
-        if len(batch) > 1:
-            middle = len(batch) // 2
-            await self._write(batch[:middle], aside)
-            await self._write(batch[middle:], aside)
-            return
-        log.warning("PostgreSQL does not take a row (%s): %s", error.sqlstate, error.__cause__)
-        batch[0].uncertain = False
-        if error.bad_data:
-            _fail(batch[0], BadRequest("the database does not take this"))
-        else:
-            _fail(batch[0], ChatError("something went wrong; it was not stored"))
-
-    def _locked(self, batch: list[Entry], aside: bool) -> None:
-        """Somebody keeps a row locked. Which one is only seen room by room, and that is done aside."""
+        """Finds out whom it is about: room by room, and that aside; then half by half, down to one entry."""
         rooms: dict[int, list[Entry]] = {}
         for entry in batch:
             rooms.setdefault(entry.room_id, []).append(entry)
-        if not aside and len(rooms) > 1:
+        if len(rooms) > 1:
             for room_id, entries in rooms.items():
                 self._write_aside(room_id, entries)
-            return
-        log.warning("room %d is locked by somebody else", batch[0].room_id)
-        self._suspect.update(rooms)
-        for entry in batch:
-            if entry.uncertain:
-                _fail(entry, Unknown("this room is busy; repeat it to learn what became of it"))
-            else:
-                _fail(entry, Unavailable("this room is busy; try again in a moment", code="busy"))
-            entry.uncertain = False
+        elif error.locked:
+            log.warning("room %d is locked by somebody else", batch[0].room_id)
+            self._suspect.update(rooms)
+            for entry in batch:
+                _give_up(entry, Unavailable("this room is busy; try again in a moment", code="busy"))
+        elif len(batch) > 1:
+            middle = len(batch) // 2
+            await self._write(batch[:middle], aside)
+            await self._write(batch[middle:], aside)
+        else:
+            log.warning("PostgreSQL does not take a row (%s): %s", error.sqlstate, error.__cause__)
+            told = BadRequest("the database does not take this") if error.bad_data else ChatError("it was not stored")
+            _give_up(batch[0], told)
 
     # --- answers --------------------------------------------------------------------------------------
 
@@ -314,6 +286,37 @@ class Journal:
         self._timer = None
         if self._waiting or self._in_hand:
             self._timer = loop.call_later(self._timeout_s / TICKS, self._expire)
+
+
+async def _send(connection: Connection, batch: list[Entry]) -> list[Any]:
+    """One try; the verdict rows. Raises `Refused` or `Lost`, and says of each entry whether it is with PostgreSQL."""
+    sql, params = batch[0].sql, batch[0].params
+    if sql == APPEND:
+        params = {
+            "room_ids": [entry.room_id for entry in batch],
+            "user_ids": [entry.params["user_id"] for entry in batch],
+            "client_ids": [entry.params["client_id"] for entry in batch],
+            "bodies": [entry.params["body"] for entry in batch],
+        }
+    for entry in batch:
+        entry.sent = True
+    try:
+        return await connection.fetch(sql, params)
+    except Lost:
+        for entry in batch:
+            entry.uncertain = True
+        raise
+    finally:
+        for entry in batch:
+            entry.sent = False
+
+
+def _give_up(entry: Entry, error: ChatError) -> None:
+    """Answers with the error, or with `Unknown` if an earlier try may have done it; there will be no other."""
+    if entry.uncertain:
+        error = Unknown("the database did not answer, then something went wrong; repeat it with the same clientId")
+    entry.uncertain = False
+    _fail(entry, error)
 
 
 def _fail(entry: Entry, error: ChatError) -> None:

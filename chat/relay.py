@@ -32,7 +32,9 @@ class Relay:
     def __init__(self, db: Database, broker: Broker, hub: Hub, tokens: Tokens) -> None:
         self._db, self._hub, self._tokens = db, hub, tokens
         self._repairs: dict[int, asyncio.Task[None]] = {}
+        self._turn = asyncio.Lock()  # one repair at a time: the sweep keeps a connection to itself
         self._down = False
+        self._swept = asyncio.get_running_loop().time()
         broker.on_ring(self.hear)
         hub.on_gap = self.repair
 
@@ -52,7 +54,8 @@ class Relay:
     async def _repair(self, room_id: int) -> None:
         try:
             while (sent := self._hub.sent(room_id)) is not None:
-                last, events = await messages.events(self._db, None, room_id, after=sent, most=REPAIR_ROWS)
+                async with self._turn:
+                    last, events = await messages.events(self._db, None, room_id, after=sent, most=REPAIR_ROWS)
                 for event in events:
                     self._hub.deliver(room_id, event.seq, event.kind, event.user_id, event_frame(event))
                 if not events or events[-1].seq >= last:
@@ -102,17 +105,22 @@ class Relay:
                         self.repair(row.room_id)
         if user_ids := self._hub.users():
             await self._find_members(user_ids)
+        self._swept = asyncio.get_running_loop().time()
 
     async def _find_members(self, user_ids: list[int]) -> None:
         """Reads the joins of users who are connected here, of rooms that the hub has not heard of."""
-        rows = await self._db.all("members/new", user_ids=user_ids, seconds=LOOK_BACK_S)
-        for row in rows:
-            if self._hub.sent(row.room_id) is None and self._hub.misses(row.user_id, row.room_id):
-                _, events = await messages.events(
-                    self._db, None, row.room_id, after=row.joined_seq - 1, most=REPAIR_ROWS
-                )
+        seconds = LOOK_BACK_S + asyncio.get_running_loop().time() - self._swept
+        rows = await self._db.all("members/new", user_ids=user_ids, seconds=seconds)
+        for user_id, room_id, joined_seq in rows:
+            sockets = self._hub.missing(user_id, room_id)
+            sent = self._hub.sent(room_id)
+            if sockets and sent is None:
+                _, events = await messages.events(self._db, None, room_id, after=joined_seq - 1, most=REPAIR_ROWS)
                 for event in events:
-                    self._hub.deliver(row.room_id, event.seq, event.kind, event.user_id, event_frame(event))
+                    self._hub.deliver(room_id, event.seq, event.kind, event.user_id, event_frame(event))
+            elif sent is not None and sent >= joined_seq:  # somebody else began there after a join that was never heard
+                for socket in sockets:
+                    socket.close(Close.RESTART)
 
     def _restart(self, room_ids: list[int]) -> None:
         for room_id in room_ids:

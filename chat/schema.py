@@ -4,14 +4,17 @@
 contains. It is dumped from a scratch database, so that nothing of a used one gets into it.
 """
 
+import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import psycopg2
+from psycopg2.extensions import parse_dsn
 
 from chat.errors import Told
 
@@ -75,14 +78,13 @@ def reset(url: str) -> None:
     """Destroys everything in the database and builds it anew: the dumped schema, then newer migrations."""
     text = DUMP.read_text(encoding="utf-8")
     contained = {line.removeprefix("--   ") for line in text.splitlines() if line.startswith("--   ")}
-    _check_letters(url)
-    with _connection(url) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        cursor.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public;")
-        cursor.execute(text)
-    with _backend(url) as (backend, migrations):
-        backend.mark_migrations([each for each in migrations if each.id in contained])
-        backend.apply_migrations(backend.to_apply(migrations))
+    with _alone(url):
+        with _connection(url) as connection, connection, connection.cursor() as cursor:
+            cursor.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public;")
+            cursor.execute(text)
+        with _yoyo(url) as (backend, migrations):
+            backend.mark_migrations([each for each in migrations if each.id in contained])
+            backend.apply_migrations(backend.to_apply(migrations))
 
 
 def dump(url: str) -> str:
@@ -109,15 +111,25 @@ def scratch(url: str) -> Iterator[str]:
             user = urlsplit(url).username
             raise SchemaError(f"the user {user} may not create databases: ALTER USER {user} CREATEDB") from None
         try:
-            yield urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+            parts = urlsplit(url)  # urlunsplit would take the slashes from a URL without a host
+            yield f"{parts.scheme}://{parts.netloc}/{name}" + (f"?{parts.query}" if parts.query else "")
         finally:
             with connection.cursor() as cursor:
                 cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def host(url: str) -> str:
+    """Where the database is: a host, or the folder of a socket on this machine. A query may name it, too."""
+    try:
+        named = parse_dsn(url)
+    except psycopg2.ProgrammingError as error:
+        raise SchemaError(f"DATABASE_URL cannot be read: {str(error).strip()}") from None
+    return str(named.get("hostaddr") or named.get("host") or os.environ.get("PGHOST") or "localhost")
+
+
 def new(name: str) -> list[Path]:
     """Two empty files for the next migration and its way back. `name`: a few words, a-z, 0-9 and -."""
-    if not name.replace("-", "").isalnum() or name != name.lower():
+    if not re.fullmatch("[a-z0-9-]+", name):
         raise SchemaError(f"NAME={name!r}: lower-case letters, digits and - are expected")
     last = names()[-1]
     stem = f"{int(last.split('.')[0]) + 1:04}.{name}"
@@ -134,7 +146,7 @@ def new(name: str) -> list[Path]:
 def _connection(url: str) -> Iterator[Any]:
     try:
         connection = psycopg2.connect(url, connect_timeout=5)
-    except psycopg2.OperationalError as error:
+    except psycopg2.Error as error:
         raise SchemaError(f"PostgreSQL cannot be reached: {str(error).strip()}; run `make services`") from None
     with closing(connection):
         yield connection
@@ -143,17 +155,29 @@ def _connection(url: str) -> Iterator[Any]:
 @contextmanager
 def _backend(url: str) -> Iterator[tuple[Any, Any]]:
     """yoyo's backend and our migrations, with everybody else kept out."""
-    import yoyo
+    with _alone(url), _yoyo(url) as found:
+        yield found
 
+
+@contextmanager
+def _alone(url: str) -> Iterator[None]:
+    """One migrator at a time; the others wait here."""
     _check_letters(url)
     with _connection(url) as guard, guard.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
-        backend = yoyo.get_backend(url)
-        try:
-            backend.break_lock()  # of a migrator that was killed: whoever lives waits for the advisory lock
-            yield backend, yoyo.read_migrations(str(MIGRATIONS))
-        finally:
-            backend.connection.close()
+        yield
+
+
+@contextmanager
+def _yoyo(url: str) -> Iterator[tuple[Any, Any]]:
+    import yoyo
+
+    backend = yoyo.get_backend(url)
+    try:
+        backend.break_lock()  # of a migrator that was killed: whoever lives waits for the advisory lock
+        yield backend, yoyo.read_migrations(str(MIGRATIONS))
+    finally:
+        backend.connection.close()
 
 
 def _check_letters(url: str) -> None:

@@ -74,9 +74,10 @@ class Passwords:
         except TimeoutError:
             raise Unavailable("too many people are logging in; try again in a moment") from None
         job = asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
-        # Released when the thread is free, not when the asker goes away: he may have hung up.
+        # Released when the thread is free, not when the asker goes away: he may have hung up, and without the shield
+        # that would cancel the future, though never the thread.
         job.add_done_callback(lambda _: self._free.release())
-        return await job
+        return await asyncio.shield(job)
 
 
 class Tokens:

@@ -1,13 +1,14 @@
 """Accounts: signing up and logging in."""
 
 import re
+from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
 from email_validator import EmailNotValidError, validate_email
 
 from chat.db import Database, Lost, Refused
-from chat.errors import BadRequest, Conflict, NotFound, Unauthorized, Unknown
+from chat.errors import BadRequest, Conflict, NotFound, Unauthorized, Unavailable, Unknown
 from chat.security import Passwords
 
 USERNAME = re.compile(r"[A-Za-z0-9._-]{3,32}", re.ASCII)  # ASCII, so that no two names look alike
@@ -49,13 +50,15 @@ async def log_in(db: Database, passwords: Passwords, email: str, password: str) 
         row = await db.one("users/by_email", email=normalised(email))
     except BadRequest:
         row = None
-    tried = password if len(password.encode(errors="replace")) <= PASSWORD_BYTES[1] else ""
-    fits = await passwords.verify(row.password_hash if row else None, tried)
+    tried = password.encode(errors="replace")  # half a surrogate pair fits nothing: sign_up refuses it
+    tried = tried if len(tried) <= PASSWORD_BYTES[1] else b""
+    fits = await passwords.verify(row.password_hash if row else None, tried.decode())
     if row is None or not fits:
         raise Unauthorized("e-mail or password is wrong", code="wrong_credentials")
     if passwords.outdated(row.password_hash):
-        new_hash = await passwords.hash(password)
-        await db.run("users/rehash", user_id=row.id, old_hash=row.password_hash, new_hash=new_hash)
+        with suppress(Unavailable):  # then the next time
+            new_hash = await passwords.hash(password)
+            await db.run("users/rehash", user_id=row.id, old_hash=row.password_hash, new_hash=new_hash)
     return User._make(row[:4])
 
 

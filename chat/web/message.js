@@ -1,0 +1,60 @@
+// How one entry of a room looks. Text only: what people write never becomes markup.
+
+import { avatar, h } from "./dom.js";
+import { remove as discard, retry } from "./outbox.js";
+import { exactTime, timeOf } from "./words.js";
+
+const ADDRESS = /\bhttps?:\/\/[^\s<>"'`]+/gi;
+
+// A text with its web addresses clickable. Only http and https: everything else stays what it is, text.
+export function linked(text) {
+	const parts = [];
+	let end = 0;
+	for (const { 0: found, index } of text.matchAll(ADDRESS)) {
+		const href = trimmed(found);
+		if (!URL.canParse(href)) continue;
+		parts.push(text.slice(end, index), h("a", { href, target: "_blank", rel: "noopener noreferrer nofollow" }, href));
+		end = index + href.length;
+	}
+	return [...parts, text.slice(end)];
+}
+
+// Without what ends a sentence, and without a bracket that was opened before the address.
+function trimmed(address) {
+	const last = address.at(-1);
+	const opening = { ")": "(", "]": "[", "}": "{" }[last];
+	const unopened = opening && address.split(last).length > address.split(opening).length;
+	return unopened || /[.,:;!?*_~]/.test(last) ? trimmed(address.slice(0, -1)) : address;
+}
+
+// entry: {at, frame}, or {at, item} of the outbox. look: {own, head, day, fresh}.
+export function row({ at, frame, item }, { own, head, day, fresh }) {
+	const name = frame?.username;
+	const title = exactTime(at);
+	const lines = [
+		day && h("p", { class: "day" }, h("span", null, day)),
+		fresh && h("p", { class: "day fresh" }, h("span", null, "New")),
+	].filter(Boolean);
+	if (frame && frame.type !== 1) {
+		const what = frame.type === 5 ? ` ${frame.action}` : " created the room";
+		return h("li", null, ...lines, h("p", { class: "happened", title }, h("bdi", null, name), what));
+	}
+	const robot = name === "robot";
+	const time = h("time", { datetime: at.toISOString(), title }, timeOf(at));
+	const by = own ? h("span", { class: "sr" }, "You ") : h("bdi", { class: "name" }, name);
+	const body = h("div", { class: "body" },
+		head ? h("p", { class: "by" }, by, robot ? h("span", { class: "tag" }, "bot") : null, time)
+			: h("span", { class: "sr" }, own ? "You: " : `${name}: `),
+		h("p", { class: frame && !frame.seq ? "bubble command" : "bubble", dir: "auto", title }, ...linked(item?.text ?? frame.chatmessage)),
+		item && state(item));
+	const kind = own ? "own" : robot ? "robot" : "";
+	return h("li", { class: `${kind} ${head ? "head" : ""} ${item?.state ?? ""}` }, ...lines,
+		h("div", { class: "message" }, head && !own ? avatar(name, robot) : null, body));
+}
+
+function state({ state, error, clientId }) {
+	if (state !== "failed") return h("p", { class: "state" }, state === "sent" ? "Sent" : "Sending…");
+	const button = (text, act) => h("button", { class: "link", onclick: () => act(clientId) }, text);
+	return h("div", { class: "state" }, h("span", { class: "wrong" }, `Not sent. ${error}`),
+		button("Retry", retry), button("Discard", discard));
+}
