@@ -8,11 +8,13 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Self
 
 import aiohttp
+import argon2
 from aiohttp import web
 
 from chat import config
@@ -20,10 +22,13 @@ from chat.app import make_app
 from chat.bot import robot
 from chat.broker import make_broker
 from chat.config import Settings
+from chat.db import Database
+from chat.security import Tokens
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 10.0  # how long a test waits for something that has to happen
 GENERAL = 1
+PASSWORD = "correct horse"
 
 Frame = dict[str, Any]
 
@@ -166,12 +171,18 @@ class Person:
 
 
 class Chat:
-    """A running server, and whoever talks to it."""
+    """A running server, and whoever talks to it. `settings` are the server's, if they are known."""
 
-    def __init__(self, base_url: str, app: web.Application | None = None) -> None:
-        self.base_url, self.app = base_url, app
+    def __init__(self, base_url: str, app: web.Application | None = None, settings: Settings | None = None) -> None:
+        self.base_url, self.app, self.settings = base_url, app, settings
         self.wires: list[Wire] = []
         self.http: aiohttp.ClientSession
+        self._db: Database | None = None
+
+    @classmethod
+    def at(cls, server: "Process") -> Self:
+        """Of a process."""
+        return cls(f"http://127.0.0.1:{server.port}", settings=server.settings)
 
     async def __aenter__(self) -> Self:
         self.http = aiohttp.ClientSession(self.base_url, connector=aiohttp.TCPConnector(limit=0))
@@ -181,6 +192,8 @@ class Chat:
         for wire in self.wires:
             await wire.close()
         await self.http.close()
+        if self._db is not None:
+            await self._db.close()
 
     async def asks(self, method: str, path: str, body: Any = None, status: int = 200, **options: Any) -> Any:
         async with self.http.request(method, path, json=body, **options) as response:
@@ -189,10 +202,30 @@ class Chat:
             return await response.json() if text else None
 
     async def sign_up(self, name: str = "somebody") -> Person:
-        """Somebody new, whose name begins with `name`."""
+        """Somebody new, whose name begins with `name` and whose password is `PASSWORD`.
+
+        Past the server where its settings are known, with a hash made once: to hash takes longer than most tests
+        do. Those of accounts go the long way.
+        """
         username = unique(name)
-        body = {"username": username, "email": f"{username}@example.com", "password": "correct horse"}
-        return Person(self, await self.asks("POST", "/v1/auth/signup", body, 201))
+        email = f"{username}@example.com"
+        if self.settings is None:
+            body = {"username": username, "email": email, "password": PASSWORD}
+            return Person(self, await self.asks("POST", "/v1/auth/signup", body, 201))
+        if self._db is None:
+            self._db = Database(self.settings.database_url, size=1, name="test")
+            await self._db.open()
+        user = await self._db.one("users/add", username=username, email=email, password_hash=password_hash())
+        assert user is not None
+        epoch = await self._db.value("epoch/current")
+        tokens = Tokens(self.settings.jwt_secret, ttl_hours=self.settings.jwt_ttl_hours, epoch=epoch)
+        return Person(self, {"token": tokens.issue(user.id, username, email)[0], "user": user._asdict()})
+
+
+@cache
+def password_hash() -> str:
+    """A real hash of `PASSWORD`, so that the people made with it can log in."""
+    return argon2.PasswordHasher(parallelism=1).hash(PASSWORD)
 
 
 @contextlib.asynccontextmanager
@@ -204,7 +237,7 @@ async def serving(settings: Settings) -> AsyncIterator[Chat]:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         port = runner.addresses[0][1]
-        async with Chat(f"http://127.0.0.1:{port}", runner.app) as chat:
+        async with Chat(f"http://127.0.0.1:{port}", runner.app, settings) as chat:
             yield chat
     finally:
         await runner.cleanup()
@@ -225,8 +258,8 @@ async def robots(settings: Settings) -> AsyncIterator[None]:
 class Process:
     """`python -m chat …` as a process of the operating system."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, lines: list[str]) -> None:
-        self.process, self.port, self.lines = process, port, lines
+    def __init__(self, process: asyncio.subprocess.Process, settings: Settings, port: int, lines: list[str]) -> None:
+        self.process, self.settings, self.port, self.lines = process, settings, port, lines
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -273,7 +306,7 @@ async def process(command: str, settings: Settings, *, port: int = 0, **changed:
     reader = asyncio.create_task(read())
     try:
         await asyncio.wait_for(ready.wait(), 30)
-        yield Process(child, port, lines)
+        yield Process(child, settings, port, lines)
     finally:
         if child.returncode is None:
             child.terminate()

@@ -170,7 +170,7 @@ async def test_while_stopping_it_is_not_ready_and_takes_no_sockets(database_url:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_it_within_ten_seconds_with_exit_0(database_url: str, number: signal.Signals) -> None:
-    async with process("serve", settings_for(database_url)) as server, Chat(f"http://127.0.0.1:{server.port}") as chat:
+    async with process("serve", settings_for(database_url)) as server, Chat.at(server) as chat:
         alice = await chat.sign_up("alice")
         wires = [await alice.connects(v2=v2) for v2 in (True, False)]
         begun = time.monotonic()

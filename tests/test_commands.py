@@ -270,7 +270,7 @@ async def test_an_asker_whose_server_is_killed_is_answered_by_another(database_u
         watcher = await asker.connects()
         await watcher.resume(room)
         async with process("serve", settings) as other:
-            async with Chat(f"http://127.0.0.1:{other.port}") as there:
+            async with Chat.at(other) as there:
                 path = f"/v1/chat/rooms/{room}/messages"
                 await there.asks("POST", path, {"chatmessage": "/stock=Z"}, 202, headers=asker.headers)
             message = await robot.asked()

@@ -21,8 +21,8 @@ async def two(settings: Settings) -> AsyncIterator[tuple[Chat, Chat]]:
     async with (
         process("serve", settings) as first,
         process("serve", settings) as second,
-        Chat(f"http://127.0.0.1:{first.port}") as here,
-        Chat(f"http://127.0.0.1:{second.port}") as there,
+        Chat.at(first) as here,
+        Chat.at(second) as there,
     ):
         yield here, there
 
@@ -47,7 +47,7 @@ async def test_one_hot_room_has_one_order_for_everybody(both: tuple[Chat, Chat])
     writers, each = 16, 40
     owner = await both[0].sign_up("owner")
     room = await owner.creates()
-    people = await asyncio.gather(*(both[0].sign_up(f"writer{number}") for number in range(writers)))
+    people = [await both[0].sign_up(f"writer{number}") for number in range(writers)]
     await asyncio.gather(*(person.joins(room) for person in people))
     wires = [await live(person, both[number % 2], room) for number, person in enumerate(people)]
     plain = [await person.connects(v2=False, chat=both[number % 2]) for number, person in enumerate(people[:4])]
@@ -93,9 +93,7 @@ async def test_sixty_four_writers_in_twenty_rooms_join_and_leave(both: tuple[Cha
     choose = random.Random(4)
     owner = await both[0].sign_up("owner")
     rooms = [await owner.creates() for _ in range(rooms_count)]
-    people: list[Person] = []
-    for _ in range(writers // 16):  # in parts, or the password threads turn some away
-        people += await asyncio.gather(*(both[0].sign_up("writer") for _ in range(16)))
+    people = [await both[0].sign_up("writer") for _ in range(writers)]
     observers = []
     for chat in both:
         watcher = await chat.sign_up("watcher")
@@ -199,7 +197,7 @@ async def test_a_restart_is_told_and_nothing_acked_is_lost(database_url: str) ->
     """SIGTERM while somebody writes: what is in flight is answered, sockets get 1012, exit 0, within 10 s."""
     settings = settings_for(database_url)
     port = free_port()
-    async with process("serve", settings, port=port) as server, Chat(f"http://127.0.0.1:{port}") as chat:
+    async with process("serve", settings, port=port) as server, Chat.at(server) as chat:
         alice = await chat.sign_up("alice")
         room = await alice.creates()
         wires = [await live(alice, chat, room) for _ in range(5)]
@@ -224,7 +222,7 @@ async def test_a_restart_is_told_and_nothing_acked_is_lost(database_url: str) ->
     acked = {frame["clientId"]: frame["seq"] for frame in wires[0].heard if frame["type"] == 13}
     refused = {frame.get("clientId") for frame in wires[0].heard if frame["type"] == 14}
     assert acked
-    async with process("serve", settings, port=port), Chat(f"http://127.0.0.1:{port}") as chat:
+    async with process("serve", settings, port=port) as server, Chat.at(server) as chat:
         again = Person(chat, {"token": alice.token, "user": vars(alice)})
         stored = {event["clientId"]: event["seq"] for event in await again.events(room) if event["type"] == 1}
         assert acked.items() <= stored.items()
@@ -239,7 +237,7 @@ async def test_numbers_that_went_back_end_the_sockets(database_url: str) -> None
     """After a reset or a restore: 1012, and tokens of the old epoch are refused."""
     with schema.scratch(database_url) as url:
         schema.reset(url)
-        async with process("serve", settings_for(url)) as server, Chat(f"http://127.0.0.1:{server.port}") as chat:
+        async with process("serve", settings_for(url)) as server, Chat.at(server) as chat:
             alice = await chat.sign_up("alice")
             await alice.posts("soon forgotten")
             wire = await live(alice, chat, GENERAL)
