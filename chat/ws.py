@@ -214,7 +214,11 @@ class Session:
         except UnicodeDecodeError:
             return self.close(Close.BAD_TEXT)
         try:
-            frame = decode(data)
+            try:
+                frame = decode(data)
+            except BadRequest:
+                self._limit()  # nonsense counts as well
+                raise
             if isinstance(frame, Resume):
                 self._resume(frame)
             else:

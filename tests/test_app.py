@@ -130,6 +130,16 @@ async def test_who_sends_too_fast_is_told_and_then_closed(database_url: str) -> 
         assert len([event for event in await alice.events(GENERAL) if event["userId"] == alice.id]) < 20
 
 
+async def test_nonsense_counts_against_the_rate(database_url: str) -> None:
+    async with serving(settings_for(database_url, messages_per_s=2.0)) as chat:
+        wire = await (await chat.sign_up()).connects()
+        for _ in range(250):
+            await wire.send("{")
+        assert await wire.closed() == 1008
+        codes = [frame["code"] for frame in wire.heard if frame["type"] == 14]
+        assert codes[:10] == ["bad_request"] * 10 and "rate_limited" in codes
+
+
 async def test_a_reader_that_stops_reading_is_cut_and_nobody_else(database_url: str) -> None:
     """Its buffer passes the cap: the others go on, and its memory is given back."""
     async with serving(settings_for(database_url, outbox_bytes=65_536)) as chat:
