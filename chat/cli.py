@@ -80,7 +80,9 @@ def _serve(args: argparse.Namespace, settings: config.Settings) -> None:
             make_app(settings),
             host=settings.host,
             port=settings.port,
-            print=lambda *_: log.info("listening on http://%s:%d, open it in a browser", _shown(settings.host), settings.port),
+            print=lambda *_: log.info(
+                "listening on http://%s:%d, open it in a browser", _shown(settings.host), settings.port
+            ),
             access_log_class=AccessLogger,
             access_log=logging.getLogger("chat.access"),
             handle_signals=True,
@@ -139,8 +141,9 @@ def _run(args: argparse.Namespace, settings: config.Settings) -> None:
     failed = not stopping
     if failed:  # one died by itself: the other goes with it
         stop()
-    codes = [child.wait() for child in children]
-    sys.exit(1 if failed else max(codes, key=abs))
+    ends = {child.wait() for child in children}
+    good = {0, -signal.SIGTERM}  # the latter, when a child had not even begun to listen to signals
+    sys.exit(1 if failed or ends - good else 0)
 
 
 # --- services and database ----------------------------------------------------------------------------

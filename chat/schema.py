@@ -64,7 +64,10 @@ def rollback(url: str, count: int = 1) -> list[str]:
     """Takes back the last `count` migrations; their names. A rollback that would destroy used rows fails."""
     with _backend(url) as (backend, migrations):
         todo = backend.to_rollback(migrations)[:count]
-        backend.rollback_migrations(todo)
+        try:
+            backend.rollback_migrations(todo)
+        except psycopg2.IntegrityError as error:
+            raise SchemaError(f"not taken back: it would destroy rows in use ({error.diag.message_primary})") from None
         return [each.id for each in todo]
 
 
@@ -165,7 +168,10 @@ def _alone(url: str) -> Iterator[None]:
     _check_letters(url)
     with _connection(url) as guard, guard.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
-        yield
+        try:
+            yield
+        except psycopg2.Error as error:  # no right to do it, or a migration is wrong
+            raise SchemaError(f"PostgreSQL refuses: {str(error).strip()}") from error
 
 
 @contextmanager

@@ -2,11 +2,16 @@
 
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import pytest
 
 from chat import config, schema
 from chat.config import Settings
 from tests.actors import ROOT, Chat, Person, StockService, robots, serving, settings_for
+
+
+hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine is no counter-example
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

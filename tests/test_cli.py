@@ -1,0 +1,238 @@
+"""chat/cli.py: each command as somebody types it."""
+
+import asyncio
+import dataclasses
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from chat import cli, config, schema
+from tests.actors import PATIENCE_S, ROOT, Chat, Process, eventually, free_port, process, settings_for
+
+COMMANDS = {
+    "run",
+    "serve",
+    "bot",
+    "services",
+    "services-stop",
+    "db-apply",
+    "db-migrate",
+    "db-status",
+    "db-rollback",
+    "db-reset",
+    "db-seed",
+    "db-epoch",
+    "db-new",
+}
+ELSEWHERE = "postgresql://chat:hush@db.example.com/chat"
+
+
+Typed = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """Runs a command in an empty folder: how it ended, what it printed, what it said was wrong."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_log_to_stderr", lambda level: None)
+    for each in dataclasses.fields(config.Settings):
+        monkeypatch.delenv(each.name.upper(), raising=False)
+
+    def ended(words: tuple[str, ...]) -> tuple[int, str]:
+        try:
+            cli.main(list(words))
+        except SystemExit as end:  # as the interpreter does it
+            return (1, f"{end.code}\n") if isinstance(end.code, str) else (end.code or 0, "")
+        return 0, ""
+
+    def run(*words: str, **environ: str) -> tuple[int, str, str]:
+        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as thread:  # loops of its own
+            for name, value in environ.items():
+                patch.setenv(name, value)
+            code, error = thread.submit(ended, words).result()
+        out, err = capsys.readouterr()
+        return code, out, err + error
+
+    return run
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """An empty database."""
+    with schema.scratch(config.load(dotenv=ROOT / ".env").database_url) as scratch:
+        yield scratch
+
+
+def count(url: str, table: str) -> int:
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM {table}")
+        row = cursor.fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+# --- words --------------------------------------------------------------------------------------------
+
+
+def test_help_lists_each_command() -> None:
+    shown = subprocess.run([sys.executable, "-m", "chat", "--help"], capture_output=True, text=True, check=True)
+    listed = re.findall(r"^    ([a-z-]+)\s", shown.stdout, re.MULTILINE)
+    assert set(listed) == COMMANDS and len(listed) == len(COMMANDS)
+
+
+def test_the_makefile_knows_no_other_commands() -> None:
+    used = re.findall(r"\$\(CHAT\) ([a-z-]+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert used and set(used) <= COMMANDS
+
+
+def test_an_unknown_command_is_told_which_there_are(command: Typed) -> None:
+    code, _, err = command("dance")
+    assert code == 2
+    assert "dance" in err and "db-reset" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "said"),
+    [
+        (["serve"], {}, "JWT_SECRET has 0 bytes: at least 32 random ones are expected"),
+        (["run"], {}, "JWT_SECRET has 0 bytes: at least 32 random ones are expected"),
+        (["serve"], {"PORT": "http"}, "PORT='http' cannot be read: a whole number is expected"),
+        (["bot"], {"AMQP_URL": "local:"}, "the robot lives in the server"),
+        (["db-new", "Two words"], {}, "NAME='Two words'"),
+        (["db-reset"], {"DATABASE_URL": ELSEWHERE}, "the database is on db.example.com, not on this machine"),
+        (["db-rollback"], {"DATABASE_URL": ELSEWHERE}, "the database is on db.example.com, not on this machine"),
+        (["db-reset"], {"DATABASE_URL": "postgresql://localhost/chat?host=db.example.com"}, "db.example.com"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(command: Typed, words: list[str], environ: dict[str, str], said: str) -> None:
+    code, out, err = command(*words, **environ)
+    assert (code, out) == (1, "")
+    assert err.startswith("chat: ") and err.count("\n") == 1
+    assert said in err
+    assert "hush" not in err
+
+
+# --- the database -------------------------------------------------------------------------------------
+
+
+def test_a_database_is_migrated_listed_and_taken_back(command: Typed, url: str) -> None:
+    *_, last = names = schema.names()
+    assert command("db-status", DATABASE_URL=url) == (0, "".join(f"missing {name}\n" for name in names), "")
+    assert command("db-apply", DATABASE_URL=url) == (0, f"applied {', '.join(names)}\n", "")
+    assert command("db-apply", DATABASE_URL=url) == (0, "the schema is up to date\n", "")
+    assert command("db-rollback", DATABASE_URL=url) == (0, f"took back {last}\n", "")
+    code, out, _ = command("db-status", DATABASE_URL=url)
+    assert (code, out.splitlines()[-1]) == (0, f"missing {last}")
+
+
+def test_a_reset_leaves_seed_rows_and_a_rollback_of_them_is_refused(command: Typed, url: str) -> None:
+    code, out, err = command("db-reset", DATABASE_URL=url)
+    assert (code, err) == (0, "")
+    assert re.search(r"from sql/schema\.sql\nadded alice@example\.com and bob@example\.com", out)
+    rows = {table: count(url, table) for table in ("users", "rooms", "events")}
+    assert rows == {"users": 3, "rooms": 3, "events": 6}
+    code, out, _ = command("db-seed", DATABASE_URL=url)
+    assert (code, out) == (0, "the seed rows are there already\n")
+    code, _, err = command("db-rollback", DATABASE_URL=url)
+    assert code == 1 and err.startswith("chat: not taken back") and err.count("\n") == 1
+    assert {table: count(url, table) for table in rows} == rows
+
+
+def test_a_new_epoch_is_told(command: Typed, url: str) -> None:
+    schema.reset(url)
+    told = [command("db-epoch", DATABASE_URL=url) for _ in range(2)]
+    assert all(code == 0 and re.fullmatch(r"the epoch is now [0-9a-f-]{36}\n", out) for code, out, _ in told)
+    assert told[0] != told[1]
+
+
+# --- running ------------------------------------------------------------------------------------------
+
+
+async def test_a_port_in_use_is_named(database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        port = somebody.getsockname()[1]
+        async with process("serve", settings_for(database_url), port=port) as server:
+            assert await server.ended() == 1
+    assert server.lines[-1].startswith(f"chat: cannot listen on 127.0.0.1:{port} (")
+    assert "choose one with PORT=" in server.lines[-1]
+    assert "Traceback" not in "".join(server.lines)
+
+
+def children(pid: int) -> list[int]:
+    """The pids of what a process has started."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def commands(running: Process) -> dict[str, int]:
+    """The pids of what `chat run` has started, by their command."""
+    pids = children(running.process.pid)
+    return {Path(f"/proc/{each}/cmdline").read_text().split("\0")[-2]: each for each in pids}
+
+
+async def both_run(running: Process) -> dict[str, int]:
+    """Returns when server and robot are ready."""
+    for said in ("listening on http://localhost:", "the robot listens"):
+        await eventually(lambda said=said: any(said in line for line in running.lines))  # type: ignore[misc]
+    pids = commands(running)
+    assert pids.keys() == {"serve", "bot"}
+    return pids
+
+
+@pytest.fixture
+def two(database_url: str) -> config.Settings:
+    """Settings with which `chat run` starts two processes."""
+    found = settings_for(database_url)
+    if found.local_broker:
+        pytest.skip("the robot lives inside the server: AMQP_URL=local:")
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_run_starts_server_and_robot_and_ends_both(two: config.Settings, number: signal.Signals) -> None:
+    async with process("run", two) as running:
+        pids = await both_run(running)
+        async with Chat(f"http://127.0.0.1:{running.port}") as chat:
+            assert (await chat.asks("GET", "/health/ready"))["database"] == "ok"
+        running.signal(number)
+        running.signal(number)  # somebody is impatient
+        assert await running.ended() == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids.values())
+    assert "Traceback" not in "".join(running.lines)
+
+
+@pytest.mark.parametrize("dies", ["serve", "bot"])
+async def test_run_ends_when_one_of_them_dies(two: config.Settings, dies: str) -> None:
+    async with process("run", two) as running:
+        pids = await both_run(running)
+        os.kill(pids[dies], signal.SIGKILL)
+        assert await running.ended() == 1
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids.values())
+
+
+async def test_a_run_that_is_stopped_at_once_leaves_nobody_behind(database_url: str) -> None:
+    environ = {"DATABASE_URL": database_url, "AMQP_URL": "amqp://127.0.0.1:1/", "JWT_SECRET": "x" * 32}
+    run = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "chat", "run"), cwd=ROOT, env={**os.environ, **environ, "PORT": str(free_port())}
+    )
+    await eventually(lambda: bool(children(run.pid)))
+    pids = children(run.pid)  # perhaps one of two
+    run.terminate()
+    assert await asyncio.wait_for(run.wait(), PATIENCE_S) == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+async def test_with_the_local_broker_run_starts_the_server_alone(database_url: str) -> None:
+    async with process("run", settings_for(database_url, amqp_url="local:")) as running:
+        assert commands(running).keys() == {"serve"}
+        running.signal(signal.SIGTERM)
+        assert await running.ended() == 0

@@ -1,0 +1,149 @@
+"""chat/config.py: pure, so plain asserts."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from chat import config
+from chat.config import BadSetting, Settings
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def load(**environ: str) -> Settings:
+    return config.load(environ, dotenv=None)
+
+
+def test_without_an_environment_every_setting_has_its_default() -> None:
+    assert load() == Settings()
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load().port = 1  # type: ignore[misc]
+
+
+def test_each_kind_of_setting_is_read() -> None:
+    found = load(
+        HOST="0.0.0.0",
+        PORT="9000",
+        MESSAGES_PER_S="0.5",
+        ROBOT_QUEUES_DURABLE="no",
+        ALLOWED_ORIGINS=" https://a.example/, ,http://b.example:81",
+    )
+    assert (found.host, found.port, found.messages_per_s, found.robot_queues_durable) == ("0.0.0.0", 9000, 0.5, False)
+    assert found.allowed_origins == ("https://a.example", "http://b.example:81")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PORT", "eighty", "a whole number"),
+        ("PORT", "80.5", "a whole number"),
+        ("PORT", "65536", "0 to 65535"),
+        ("PORT", "-1", "at least 0"),
+        ("MESSAGES_PER_S", "many", "a number"),
+        ("MESSAGES_PER_S", "-1", "at least 0"),
+        ("WRITE_TIMEOUT_S", "0", "at least 0.05"),
+        ("WRITE_TIMEOUT_S", "nan", "at least 0.05"),
+        ("WRITE_TIMEOUT_S", "inf", "at most"),
+        ("JWT_TTL_HOURS", "1e9", "at most"),
+        ("OUTBOX_BYTES", "65535", "at least 65536"),
+        ("ROBOT_QUEUES_DURABLE", "perhaps", "1 or 0"),
+        ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING or ERROR"),
+        ("STOCK_URL", "https://stocks.example/", "{code}"),
+        ("DATABASE_URL", "mysql://localhost/chat", "postgresql://"),
+        ("DATABASE_URL", "postgresql://[::1/chat", "postgresql://"),
+        ("AMQP_URL", "redis://localhost", "amqp://"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_was_expected(name: str, value: str, said: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        load(**{name: value})
+    assert str(caught.value).startswith(name)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "mysql://chat:hush@localhost/chat"),
+        ("DATABASE_URL", "host=localhost password=hush dbname=chat"),
+        ("DATABASE_URL", "host=localhost password = 'hush hush' dbname=chat"),
+        ("DATABASE_URL", "mysql://localhost/chat?user=chat&password=hush"),
+        ("DATABASE_URL", "postgresql://chat:hush@[::1/chat"),
+        ("AMQP_URL", "http://chat:hush@localhost/"),
+        ("JWT_SECRET", "hush\udcff"),
+    ],
+)
+def test_an_error_does_not_show_a_secret(name: str, value: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        load(**{name: value})
+    assert "hush" not in str(caught.value)
+
+
+def test_repr_hides_secrets() -> None:
+    found = load(DATABASE_URL="postgresql://u:hush@h/d", AMQP_URL="amqp://u:hush@h/", JWT_SECRET="hush" * 8)
+    assert "hush" not in repr(found)
+
+
+def test_an_empty_value_counts_as_unset() -> None:
+    assert load(PORT="", JWT_SECRET="") == Settings()
+
+
+@pytest.mark.parametrize(("url", "local"), [("local:", True), ("amqp://localhost/", False), ("amqps://h/", False)])
+def test_the_broker_may_live_inside(url: str, local: bool) -> None:
+    assert load(AMQP_URL=url).local_broker is local
+
+
+def test_tokens_need_a_secret_of_32_bytes() -> None:
+    for short in ("", "x" * 31):
+        with pytest.raises(BadSetting, match=rf"JWT_SECRET has {len(short)} bytes: at least 32"):
+            load(JWT_SECRET=short).signing()
+    for enough in (SECRET, "ä" * 16):
+        assert load(JWT_SECRET=enough).signing().jwt_secret == enough
+
+
+# --- .env ---------------------------------------------------------------------------------------------
+
+
+def test_the_environment_goes_before_dotenv(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("PORT=9000\nHOST=dotenv.example\n")
+    found = config.load({"PORT": "9001", "HOST": ""}, dotenv)
+    assert (found.port, found.host) == (9001, "dotenv.example")
+
+
+def test_dotenv_has_lines_comments_and_quotes(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("# PORT=1\n\nexport PORT = 9000\nJWT_SECRET='a=b#c'\n  #HOST=x\nnonsense\nSTOCK_URL=\"{code}\"\n")
+    assert config.read_dotenv(dotenv) == {"PORT": "9000", "JWT_SECRET": "a=b#c", "STOCK_URL": "{code}"}
+
+
+def test_a_missing_dotenv_is_none(tmp_path: Path) -> None:
+    assert config.read_dotenv(tmp_path / ".env") == {}
+
+
+def test_a_dotenv_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"HOST=\xe4")
+    for path in (tmp_path, tmp_path / "latin"):
+        with pytest.raises(BadSetting, match=f"{path.name} cannot be read"):
+            config.read_dotenv(path)
+
+
+# --- words --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://chat:hush@h:5432/chat", "postgresql://chat:***@h:5432/chat"),
+        ("amqp://chat:a%40b@h/v", "amqp://chat:***@h/v"),
+        ("amqp://h@h:5672/", "amqp://h@h:5672/"),
+        ("postgresql://h/chat?password=hush&sslmode=require", "postgresql://h/chat?password=***&sslmode=require"),
+        ("local:", "local:"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert config.hidden(url) == shown
