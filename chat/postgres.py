@@ -12,10 +12,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg2
 from psycopg2 import errors, sql
+from psycopg2.extensions import parse_dsn
 
 from chat import machine, programs
 from chat.machine import Answer, NotStarted
@@ -204,13 +206,13 @@ def probe(url: str) -> Answer:
         return Answer.SILENT
     if _opens(url):
         return Answer.GOOD
-    beside = urlunsplit(parts._replace(path="/postgres"))
-    if not _opens(beside):
+    beside: dict[str, Any] = {"dbname": "postgres"}  # the database that every server has
+    if not _opens(url, **beside):
         return Answer.REFUSED
-    connection = psycopg2.connect(beside)
+    connection = psycopg2.connect(url, **beside)
     try:
         connection.autocommit = True
-        name = sql.Identifier(unquote(parts.path.lstrip("/")))
+        name = sql.Identifier(parse_dsn(url).get("dbname", ""))
         with connection.cursor() as cursor:
             cursor.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(name))
     except (errors.DuplicateDatabase, errors.InsufficientPrivilege):
@@ -220,11 +222,11 @@ def probe(url: str) -> Answer:
     return Answer.GOOD if _opens(url) else Answer.REFUSED
 
 
-def _opens(url: str) -> bool:
+def _opens(url: str, **other: Any) -> bool:
     deadline = time.monotonic() + START_S
     while True:
         try:
-            psycopg2.connect(url, connect_timeout=5).close()
+            psycopg2.connect(url, connect_timeout=5, **other).close()
             return True
         except psycopg2.OperationalError as error:
             # The driver gives no SQLSTATE for a failed connect.
