@@ -10,7 +10,7 @@ from msgspec import Struct
 from chat import keys, messages, rooms, users
 from chat.commands import is_command
 from chat.errors import BadRequest, NotFound, RequestTimeout, UnsupportedMediaType
-from chat.protocol import ClientId, Event, check_client_id, clean_text, encode, event_frame, read
+from chat.protocol import BIGINT, ClientId, Event, check_client_id, clean_text, encode, event_frame, number, read
 from chat.rooms import Room
 from chat.security import Identity
 from chat.users import User
@@ -20,7 +20,6 @@ T = TypeVar("T")
 MESSAGES = (50, 200)  # how many by default, and at most
 EVENTS = (200, 1000)
 MEMBERS = (200, 1000)
-BIGINT = 2**63 - 1
 
 
 class SignUp(Struct):
@@ -87,7 +86,7 @@ async def list_rooms(request: web.Request, who: Identity) -> web.Response:
 async def create_room(request: web.Request, who: Identity) -> web.Response:
     """201: a new public room."""
     asked = await _body(request, NewRoom)
-    room = await rooms.create(request.app[keys.DB], request.app[keys.JOURNAL], who.user_id, asked.name, asked.topic)
+    room = await rooms.create(request.app[keys.JOURNAL], who.user_id, asked.name, asked.topic)
     return _json(_room(room), status=201)
 
 
@@ -102,7 +101,7 @@ async def list_members(request: web.Request, who: Identity) -> web.Response:
         request.app[keys.DB],
         who.user_id,
         _room_id(request),
-        after=_number(request, "after", 0, BIGINT) or 0,
+        after=_number(request, "after") or 0,
         most=_limit(request, MEMBERS),
     )
     return _json([_member(row) for row in found])
@@ -129,8 +128,8 @@ async def list_messages(request: web.Request, who: Identity) -> web.Response:
         request.app[keys.DB],
         who.user_id,
         _room_id(request),
-        before=_number(request, "before", 0, BIGINT),
-        after=_number(request, "after", 0, BIGINT),
+        before=_number(request, "before"),
+        after=_number(request, "after"),
         most=_limit(request, MESSAGES),
     )
     return _frames(found)
@@ -142,7 +141,7 @@ async def list_events(request: web.Request, who: Identity) -> web.Response:
         request.app[keys.DB],
         who.user_id,
         _room_id(request),
-        after=_number(request, "after", 0, BIGINT) or 0,
+        after=_number(request, "after") or 0,
         most=_limit(request, EVENTS),
     )
     return _frames(found)
@@ -156,13 +155,8 @@ async def post_message(request: web.Request, who: Identity) -> web.Response:
     text = clean_text(asked.chatmessage)
     if is_command(text):
         duplicate = await request.app[keys.COMMANDS].ask(who, room_id, text, asked.clientId)
-        accepted = {
-            "chatroomId": room_id,
-            "chatmessage": text,
-            "clientId": asked.clientId,
-            "duplicate": duplicate,
-        }
-        return _json(accepted, status=202)
+        accepted = {"chatroomId": room_id, "chatmessage": text, "duplicate": duplicate}
+        return _json(accepted | ({"clientId": asked.clientId} if asked.clientId else {}), status=202)
     answer = await messages.post(request.app[keys.JOURNAL], who.user_id, room_id, text, asked.clientId)
     assert answer.event is not None
     # The event's own bytes, with one field more.
@@ -220,14 +214,17 @@ def _room_id(request: web.Request) -> int:
     return room_id
 
 
-def _number(request: web.Request, name: str, least: int, most: int) -> int | None:
+def _number(request: web.Request, name: str, least: int = 0, most: int = BIGINT) -> int | None:
     text = request.query.get(name)
     if text is None:
         return None
-    # isdecimal alone would take other scripts' digits, and int alone signs, blanks and underscores.
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most):
+    try:
+        found = number(text)
+    except BadRequest:
+        found = -1
+    if not least <= found <= most:
         raise BadRequest(f"{name} has to be a whole number from {least} to {most}")
-    return int(text)
+    return found
 
 
 def _limit(request: web.Request, bounds: tuple[int, int]) -> int:

@@ -29,7 +29,7 @@ log = logging.getLogger("chat.app")
 EXPIRE_S = 1.0  # how often commands without an answer are looked for
 RELAY_CONNECTIONS = 2  # the sweep and a repair
 
-ROOM = r"/v1/chat/rooms/{room_id:\d{1,19}}"
+ROOM = r"/v1/chat/rooms/{room_id:[0-9]{1,19}}"
 
 ROUTES = [
     web.post("/v1/auth/signup", api.sign_up),
@@ -41,7 +41,7 @@ ROUTES = [
     web.get(ROOM + "/members", signed_in(api.list_members)),
     web.put(ROOM + "/members/me", signed_in(api.join_room)),
     web.delete(ROOM + "/members/me", signed_in(api.leave_room)),
-    web.get(r"/v1/api/chat/rooms/{room_id:\d{1,19}}/messages", signed_in(api.list_messages)),
+    web.get(r"/v1/api/chat/rooms/{room_id:[0-9]{1,19}}/messages", signed_in(api.list_messages)),
     web.get(ROOM + "/messages", signed_in(api.list_messages)),
     web.post(ROOM + "/messages", signed_in(api.post_message)),
     web.get(ROOM + "/events", signed_in(api.list_events)),
@@ -126,6 +126,7 @@ async def commands(app: web.Application) -> AsyncIterator[None]:
         app[keys.JOURNAL],
         app[keys.BROKER],
         timeout_s=app[keys.SETTINGS].command_timeout_s,
+        write_timeout_s=app[keys.SETTINGS].write_timeout_s,
     )
 
     async def expire() -> None:
@@ -196,8 +197,9 @@ async def _wait_for(db: Database, wait_s: float) -> None:
         except Unreachable as error:
             left = deadline - loop.time()
             if left <= 0:
+                why = " ".join(str(error.__cause__).split())
                 raise CannotStart(
-                    f"PostgreSQL cannot be reached ({error.__cause__}); check DATABASE_URL, or run `make services`"
+                    f"PostgreSQL cannot be reached ({why}); check DATABASE_URL, or run `make services`"
                 ) from None
             log.warning("waiting for PostgreSQL, %.0f s left", left)
         await asyncio.sleep(1)

@@ -71,7 +71,8 @@ class Broker(Protocol):
         """Tells every process. Never waits, never fails."""
 
     def serve(self, queue: str, handle: Handle) -> None:
-        """Consumes a queue. A letter is acked when `handle` returns, and offered again when it raises."""
+        """Consumes a queue. A letter is acked when `handle` returns, and offered again when that raises `Unavailable`
+        or `Unknown`; any other error would come again with it, so it is logged, and the letter dropped."""
 
     async def served(self, queue: str) -> bool:
         """Whether anybody consumes the queue. False as well when the broker cannot say."""
@@ -133,9 +134,12 @@ class LocalBroker:
         while asyncio.get_running_loop().time() < deadline:
             try:
                 return await self._handlers[queue](letter)
-            except Exception:
-                log.exception("a letter of %s could not be handled; it is offered again", queue)
+            except (Unavailable, Unknown) as error:
+                log.warning("a letter could not be handled (%s); it is offered again", error.text)
                 await asyncio.sleep(RETRY_S)
+            except Exception:
+                log.exception("a letter could not be handled, and never will be; it is dropped")
+                return
 
 
 class AmqpBroker:
@@ -347,11 +351,14 @@ class AmqpBroker:
         try:
             try:
                 await handle(Letter(message.body, correlation_id))
-                await channel.basic_ack(tag)
-            except Exception as error:
-                log.warning("a letter could not be handled (%r); it is offered again", error)
+            except (Unavailable, Unknown) as error:
+                log.warning("a letter could not be handled (%s); it is offered again", error.text)
                 await asyncio.sleep(RETRY_S)
                 await channel.basic_nack(tag)
+                return
+            except Exception:
+                log.exception("a letter could not be handled, and never will be; it is dropped")
+            await channel.basic_ack(tag)
         except Exception as error:  # the channel died: the broker offers the letter again by itself
             log.debug("a letter could not be answered: %r", error)
 

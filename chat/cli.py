@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ log = logging.getLogger("chat.cli")
 
 SHUTDOWN_S = 1.0  # for requests still being answered at a stop; the writes among them are answered before
 KEEPALIVE_S = 15.0
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a supervisor, a closed terminal
 
 
 class Usage(Told):
@@ -80,9 +82,7 @@ def _serve(args: argparse.Namespace, settings: config.Settings) -> None:
             make_app(settings),
             host=settings.host,
             port=settings.port,
-            print=lambda *_: log.info(
-                "listening on http://%s:%d, open it in a browser", _shown(settings.host), settings.port
-            ),
+            print=_announce,
             access_log_class=AccessLogger,
             access_log=logging.getLogger("chat.access"),
             handle_signals=True,
@@ -105,7 +105,7 @@ def _bot(args: argparse.Namespace, settings: config.Settings) -> None:
 
     async def serve() -> None:
         stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPS:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         broker = make_broker(settings.amqp_url, prefix=settings.amqp_prefix, durable=settings.robot_queues_durable)
         await bot.run(broker, settings, stop)
@@ -129,7 +129,7 @@ def _run(args: argparse.Namespace, settings: config.Settings) -> None:
                 told.append(child)  # once: a second signal would cut its stop short
                 child.terminate()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPS:
         signal.signal(number, stop)
     for name in names:
         # A session of its own: Ctrl-C reaches this process alone, which then ends them in good order.
@@ -237,8 +237,11 @@ def _check_local(settings: config.Settings, force: bool) -> None:
 # --- words --------------------------------------------------------------------------------------------
 
 
-def _shown(host: str) -> str:
-    return "localhost" if host in ("0.0.0.0", "127.0.0.1", "::", "") else host
+def _announce(banner: str) -> None:
+    """Tells where to go, whatever the log's level: aiohttp's banner has the addresses that were bound."""
+    address = re.findall(r"https?://\S+", banner)[0]
+    address = re.sub(r"//(0\.0\.0\.0|127\.0\.0\.1|\[::1?\])(?=:)", "//localhost", address)
+    print(f"chat: listening on {address}, open it in a browser", file=sys.stderr, flush=True)
 
 
 def _log_to_stderr(level: str) -> None:

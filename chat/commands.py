@@ -6,6 +6,7 @@ Each command has one visible outcome. Reply and deadline both try to set it, und
 message commits with it. So a reply that comes twice, late or after a crash says nothing a second time.
 """
 
+import asyncio
 import logging
 import re
 from secrets import token_urlsafe
@@ -15,7 +16,7 @@ from chat.broker import Broker, Letter
 from chat.db import Database, Lost
 from chat.errors import BadRequest, Conflict, Forbidden, NotFound, Unavailable, Unknown
 from chat.journal import Journal
-from chat.protocol import MESSAGE, MessageFrame, Post, clean_text, decode, encode, pack_rings
+from chat.protocol import MESSAGE, MessageFrame, Post, clean_text, decode, encode, number, pack_rings
 from chat.security import Identity
 
 log = logging.getLogger("chat.commands")
@@ -34,10 +35,16 @@ def is_command(text: str) -> bool:
 
 
 class Commands:
-    """Asks robots and lets them answer. `timeout_s`: when a command's time is up."""
+    """Asks robots and lets them answer.
 
-    def __init__(self, db: Database, journal: Journal, broker: Broker, *, timeout_s: float) -> None:
-        self._db, self._journal, self._broker, self._timeout_s = db, journal, broker, timeout_s
+    `timeout_s`: when a command's time is up; `write_timeout_s`: when its author knows whether it was asked.
+    """
+
+    def __init__(
+        self, db: Database, journal: Journal, broker: Broker, *, timeout_s: float, write_timeout_s: float
+    ) -> None:
+        self._db, self._journal, self._broker = db, journal, broker
+        self._timeout_s, self._write_timeout_s = timeout_s, write_timeout_s
         broker.serve(PUBLISHER, self.reply)
 
     async def ask(self, who: Identity, room_id: int, line: str, client_id: str | None) -> bool:
@@ -50,25 +57,38 @@ class Commands:
         if name is None or name[1] != stocks.NAME:
             raise BadRequest(f"there is no such command; known: /{stocks.NAME}=CODE", code="unknown_command")
         client_id = client_id or token_urlsafe(12)
-        command_id, duplicate = await self._note(who.user_id, room_id, line, client_id)
+        try:
+            async with asyncio.timeout(self._write_timeout_s):
+                command_id, duplicate = await self._note(who.user_id, room_id, line, client_id)
+                if not duplicate:
+                    await self._send(who, room_id, line, command_id)
+        except TimeoutError:
+            raise Unknown("it took too long; repeat it with the same clientId") from None
         if not duplicate:
-            await self._send(who, room_id, line, command_id)
             frame = encode(MessageFrame(room_id, line, who.email, who.user_id, who.username, clientId=client_id))
             self._broker.ring(pack_rings([(room_id, None, MESSAGE, who.user_id, frame)]))
         return duplicate
 
     async def _note(self, user_id: int, room_id: int, line: str, client_id: str) -> tuple[int, bool]:
         """The command's row: its id, and whether it stood there before."""
+        listening = await self._broker.served(RECEIVER)
         while True:
             try:
                 row = await self._db.one(
-                    "commands/ask", room_id=room_id, user_id=user_id, line=line, client_id=client_id
+                    "commands/ask",
+                    room_id=room_id,
+                    user_id=user_id,
+                    line=line,
+                    client_id=client_id,
+                    listening=listening,
                 )
             except Lost:
                 raise Unknown("the database did not answer; repeat it with the same clientId") from None
             assert row is not None
             if row.id is not None:
                 return row.id, row.verdict == "duplicate"
+            if row.verdict == "unavailable":
+                raise Unavailable(f"{stocks.SERVICE_DOWN}: no robot is listening; try again later")
             if row.verdict == "not_found":
                 raise NotFound("there is no such room")
             if row.verdict == "archived":
@@ -80,10 +100,7 @@ class Commands:
     async def _send(self, who: Identity, room_id: int, line: str, command_id: int) -> None:
         body = encode({"type": MESSAGE, "chatmessage": line, "chatuser": who.email, "chatroomId": room_id})
         try:
-            if not await self._broker.served(RECEIVER):
-                raise Unavailable(f"{stocks.SERVICE_DOWN}: no robot is listening; try again later")
-            letter = Letter(body, str(command_id))
-            await self._broker.send(RECEIVER, letter, expires_s=self._timeout_s)
+            await self._broker.send(RECEIVER, Letter(body, str(command_id)), expires_s=self._timeout_s)
         except Unavailable:
             await self._db.run("commands/withdraw", command_id=command_id)
             raise
@@ -94,10 +111,10 @@ class Commands:
             said = decode(letter.body)
             if not isinstance(said, Post):
                 raise BadRequest("a message was expected")
-            command_id = int(letter.correlation_id) if letter.correlation_id else None
+            command_id = number(letter.correlation_id) if letter.correlation_id else None
             text = clean_text(said.chatmessage)
-        except (BadRequest, ValueError) as error:
-            log.warning("a robot's answer is dropped: %s", error)
+        except BadRequest as error:
+            log.warning("a robot's answer is dropped: %s", error.text)
             return
         answered = await self._settle(command_id, said.chatroomId, ANSWERED, text)
         if not answered:

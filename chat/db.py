@@ -12,6 +12,7 @@ What can go wrong has three names, because a writer must know what became of his
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extras import NamedTupleCursor
 
 from chat.errors import Unavailable
+
+log = logging.getLogger("chat.db")
 
 SQL = Path(__file__).parent.parent / "sql"
 
@@ -61,14 +64,18 @@ class Unreachable(Unavailable):
 class Refused(Unavailable):
     """PostgreSQL answered with an error; nothing was done.
 
-    `sqlstate` is its five-character code, `constraint` the name of the violated one or "".
+    `sqlstate` is its five-character code, `constraint` the name of the violated one or "", `reason` what a log may
+    show: no DETAIL, in which whole rows stand.
     """
 
     def __init__(self, error: psycopg2.Error) -> None:
         super().__init__("the database did not take it; nothing was done, try again")
         self.sqlstate: str = error.pgcode or "XX000"
         self.constraint: str = error.diag.constraint_name or ""
-        self.__cause__ = error
+        self.reason = f"{self.sqlstate} {error.diag.message_primary or ''}"
+        if not (self.passing or self.locked):  # it will not pass by waiting
+            self.code, self.status, self.text = "internal", 500, "something went wrong in the server"
+            self.headers.clear()
 
     @property
     def bad_data(self) -> bool:
@@ -250,9 +257,9 @@ class Connection:
         except asyncio.CancelledError as error:
             if _cancelling():
                 raise
-            raise _told(error.__context__) from error  # aiopg's, when it was the server that cancelled
+            raise _told(name, error.__context__) from error  # aiopg's, when it was the server that cancelled
         except (psycopg2.Error, OSError, TimeoutError) as error:
-            raise _told(error) from error
+            raise _told(name, error) from error
 
 
 def _cancelling() -> bool:
@@ -260,10 +267,13 @@ def _cancelling() -> bool:
     return task is not None and bool(task.cancelling())
 
 
-def _told(error: BaseException | None) -> Refused | Lost:
-    """The driver's error as one of ours."""
+def _told(name: str, error: BaseException | None) -> Refused | Lost:
+    """The driver's error as one of ours. One that should never happen is logged here, where its statement is known."""
     if isinstance(error, psycopg2.Error) and error.pgcode and error.pgcode not in _LAST_WORDS:
-        return Refused(error)
+        refused = Refused(error)
+        if not (refused.passing or refused.locked or refused.bad_data):
+            log.error("PostgreSQL refuses sql/%s.sql: %s", name, refused.reason)
+        return refused
     return Lost()
 
 

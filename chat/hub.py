@@ -42,12 +42,14 @@ class Socket:
     """One websocket as the hub sees it: somewhere to write, never to wait.
 
     `v2`: it sees every frame; else only messages, as the original's clients expect.
-    `rooms`: where it is live; `resuming`: where it is about to be, and nothing else may make it so.
+    `rooms`: where it is live; `resuming`: where it is about to be, and nothing else may make it so; true when its
+    user has left the room meanwhile.
     `known`: the rooms that its user is in, as it was told; None until its first look at them. What changes
-    before that only sets `changed`: look again. `close(code)` ends it in good order, without waiting.
+    before that only sets `changed`: look again. `left`: the number of the leave that it heard last, by room: no join
+    of before counts, however late it comes. `close(code)` ends it in good order, without waiting.
     """
 
-    __slots__ = ("_cap", "_transport", "changed", "close", "known", "resuming", "rooms", "user_id", "v2")
+    __slots__ = ("_cap", "_transport", "changed", "close", "known", "left", "resuming", "rooms", "user_id", "v2")
 
     def __init__(
         self,
@@ -60,9 +62,10 @@ class Socket:
     ) -> None:
         self.user_id, self.v2, self.close = user_id, v2, close
         self.rooms: set[int] = set()
-        self.resuming: set[int] = set()
+        self.resuming: dict[int, bool] = {}
         self.known: set[int] | None = None
         self.changed = False
+        self.left: dict[int, int] = {}
         self._transport, self._cap = transport, cap
 
     def offer(self, frames: bytes) -> None:
@@ -82,10 +85,10 @@ class Socket:
 
 
 class _Room:
-    __slots__ = ("early", "out", "out_v1", "seq", "timer", "v1", "v2")
+    __slots__ = ("early", "out", "out_v1", "seq", "since", "timer", "v1", "v2")
 
     def __init__(self, seq: int) -> None:
-        self.seq = seq
+        self.since = self.seq = seq
         self.v1: set[Socket] = set()
         self.v2: set[Socket] = set()
         self.out: list[bytes] = []  # of this tick, for chat.v2
@@ -94,9 +97,10 @@ class _Room:
         self.timer: asyncio.TimerHandle | None = None
 
 
-def _misses(socket: Socket, room_id: int) -> bool:
+def _misses(socket: Socket, room_id: int, joined_seq: int) -> bool:
     return (
         socket.known is not None
+        and joined_seq > socket.left.get(room_id, 0)
         and room_id not in socket.known
         and room_id not in socket.rooms
         and room_id not in socket.resuming
@@ -145,7 +149,7 @@ class Hub:
         self._flush_room(room)  # what waits in it is older
         (room.v2 if socket.v2 else room.v1).add(socket)
         socket.rooms.add(room_id)
-        socket.resuming.discard(room_id)
+        socket.resuming.pop(room_id, None)
 
     def leave(self, socket: Socket, room_id: int) -> None:
         """Ends it. A room without sockets is forgotten."""
@@ -161,6 +165,11 @@ class Hub:
         room = self._rooms.get(room_id)
         return None if room is None else room.seq
 
+    def began_after(self, room_id: int, seq: int) -> bool:
+        """Whether the room came here when it was further than that: what was in between did not pass by here."""
+        room = self._rooms.get(room_id)
+        return room is not None and room.since > seq
+
     def positions(self) -> tuple[list[int], list[int]]:
         """The rooms here, and the last number sent in each."""
         return list(self._rooms), [room.seq for room in self._rooms.values()]
@@ -169,9 +178,9 @@ class Hub:
         """Everybody with a socket here."""
         return list(self._users)
 
-    def missing(self, user_id: int, room_id: int) -> list[Socket]:
+    def missing(self, user_id: int, room_id: int, joined_seq: int) -> list[Socket]:
         """The sockets of a member of the room that have not been told that he is one."""
-        return [socket for socket in self._users.get(user_id, ()) if _misses(socket, room_id)]
+        return [socket for socket in self._users.get(user_id, ()) if _misses(socket, room_id, joined_seq)]
 
     def sockets(self) -> list[Socket]:
         """Every socket here."""
@@ -241,16 +250,18 @@ class Hub:
             self._write(room, kind, frame)
             self._flush_room(room)
         for socket in self._users.get(user_id, ()):
+            if room_id in socket.resuming:
+                socket.resuming[room_id] = not joined
             if socket.known is None:
                 socket.changed = True
             elif not joined:
                 socket.known.discard(room_id)
-                socket.resuming.discard(room_id)
                 socket.rooms.discard(room_id)
                 room.v1.discard(socket)
                 room.v2.discard(socket)
-            else:
-                if _misses(socket, room_id):
+                socket.left[room_id] = room.seq
+            elif room.seq > socket.left.get(room_id, 0):
+                if _misses(socket, room_id, room.seq):
                     self.join(socket, room_id, room.seq)
                 socket.known.add(room_id)
         if joined:

@@ -215,7 +215,7 @@ class Journal:
             except Refused as error:
                 if not error.passing:
                     return await self._split(batch, aside, error)
-                log.warning("PostgreSQL refuses to write (%s): %s", error.sqlstate, error.__cause__)
+                log.warning("PostgreSQL refuses to write: %s", error.reason)
             else:
                 self._suspect.difference_update({entry.room_id for entry in batch} if aside else ())
                 return self._answer(batch, rows)
@@ -240,7 +240,7 @@ class Journal:
             await self._write(batch[:middle], aside)
             await self._write(batch[middle:], aside)
         else:
-            log.warning("PostgreSQL does not take a row (%s): %s", error.sqlstate, error.__cause__)
+            log.warning("PostgreSQL does not take a row: %s", error.reason)
             told = BadRequest("the database does not take this") if error.bad_data else ChatError("it was not stored")
             _give_up(batch[0], told)
 

@@ -6,7 +6,6 @@ An error of any origin leaves as `{"error": {"code", "message"}}` with the fitti
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
@@ -48,7 +47,8 @@ def check_origin(request: web.Request) -> None:
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is None or origin.rstrip("/") in request.app[keys.SETTINGS].allowed_origins:
         return
-    if urlsplit(origin).netloc.lower() != request.host.lower():
+    scheme, _, host = origin.lower().partition("://")
+    if scheme not in ("http", "https") or host != request.host.lower():
         raise Forbidden("pages of this origin may not connect; see ALLOWED_ORIGINS", code="foreign_origin")
 
 
@@ -84,6 +84,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
             raise
         log.exception("%s %s: a library was cancelled from inside", request.method, request.rel_url.raw_path)
         return rendered(Unavailable("a part of the server broke off; try again"))
+    except ConnectionError:
+        raise  # the peer is gone: aiohttp knows what to do
     except Exception:
         log.exception("%s %s failed", request.method, request.rel_url.raw_path)
         return rendered(ChatError("something went wrong in the server; it has been logged"))

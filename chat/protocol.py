@@ -30,7 +30,8 @@ ROOM_NAME_CHARS = 100
 TOPIC_CHARS = 400
 UNANSWERED = 256  # writes of one socket on their way; then it is not read until some are answered
 
-Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # a bigint of PostgreSQL, not negative
+BIGINT = 2**63 - 1  # the largest of PostgreSQL
+Number = Annotated[int, Meta(ge=0, le=BIGINT)]
 ClientId = Annotated[str, Meta(min_length=8, max_length=64)]
 T = TypeVar("T")
 
@@ -248,6 +249,14 @@ def echo_of(frame: bytes) -> tuple[str | None, int | None]:
 
 
 _HALF = re.compile("[\ud800-\udfff]")
+
+
+def number(text: str) -> int:
+    """A bigint of decimal digits, not negative. Raises `BadRequest`."""
+    # isdecimal alone would take other scripts' digits, and int alone signs, blanks and underscores.
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= BIGINT):
+        raise BadRequest(f"a whole number from 0 to {BIGINT} is expected")
+    return int(text)
 
 
 # --- what people may write ----------------------------------------------------------------------------

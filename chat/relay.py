@@ -112,7 +112,7 @@ class Relay:
         seconds = LOOK_BACK_S + asyncio.get_running_loop().time() - self._swept
         rows = await self._db.all("members/new", user_ids=user_ids, seconds=seconds)
         for user_id, room_id, joined_seq in rows:
-            sockets = self._hub.missing(user_id, room_id)
+            sockets = self._hub.missing(user_id, room_id, joined_seq)
             sent = self._hub.sent(room_id)
             if sockets and sent is None:
                 _, events = await messages.events(self._db, None, room_id, after=joined_seq - 1, most=REPAIR_ROWS)

@@ -48,10 +48,11 @@ class Replay:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, frame: Resume) -> None:
-        """Puts a resume into the queue. Raises `RateLimited`."""
+        """Puts a resume into the queue; the room is silent from now on. Raises `RateLimited`."""
         if len(self._waiting) >= WAITING:
             raise RateLimited(f"at most {WAITING} rooms can wait to be resumed", retry_ms=1000)
         self._waiting.append(frame)
+        self._silence(frame.chatroomId)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
 
@@ -73,12 +74,11 @@ class Replay:
                 log.exception("a resume failed")
                 self._refuse(ChatError("something went wrong in the server"), None, frame.chatroomId)
             finally:
-                self._socket.resuming.discard(frame.chatroomId)
+                self._socket.resuming.pop(frame.chatroomId, None)
 
     async def _resume(self, frame: Resume) -> None:
         room_id, cursor = frame.chatroomId, frame.after
-        self._hub.leave(self._socket, room_id)
-        self._socket.resuming.add(room_id)
+        self._silence(room_id)
         last, page = await self._page(room_id, cursor)
         foreign = cursor > last or frame.epoch not in (None, self._tokens.epoch)
         if foreign or last - cursor > self._most:
@@ -99,6 +99,10 @@ class Replay:
                 await asyncio.shield(self._hub.on_gap(room_id))  # others wait for it, too
             last, page = await self._page(room_id, cursor)
 
+    def _silence(self, room_id: int) -> None:
+        self._hub.leave(self._socket, room_id)
+        self._socket.resuming[room_id] = False
+
     async def _page(self, room_id: int, after: int) -> tuple[int, list[Event]]:
         return await messages.events(self._db, self._user_id, room_id, after=after, most=PAGE)
 
@@ -114,7 +118,7 @@ class Replay:
             frames = frames[count:]
 
     def _go_live(self, room_id: int, verdict: Verdict) -> None:
-        if room_id not in self._socket.resuming:
+        if self._socket.resuming[room_id]:
             raise NotFound("you have left this room")
         self._hub.join(self._socket, room_id, verdict.to)
         self._send(encode(verdict))

@@ -122,12 +122,16 @@ def scratch(url: str) -> Iterator[str]:
 
 
 def host(url: str) -> str:
-    """Where the database is: a host, or the folder of a socket on this machine. A query may name it, too."""
+    """Where the database is: a host, or the folder of a socket on this machine. The driver listens to the environment,
+    too, and a service's file may say anything."""
     try:
         named = parse_dsn(url)
     except psycopg2.ProgrammingError as error:
         raise SchemaError(f"DATABASE_URL cannot be read: {str(error).strip()}") from None
-    return str(named.get("hostaddr") or named.get("host") or os.environ.get("PGHOST") or "localhost")
+    if service := named.get("service") or os.environ.get("PGSERVICE"):
+        return f"service {service}"
+    address = named.get("hostaddr") or os.environ.get("PGHOSTADDR")
+    return str(address or named.get("host") or os.environ.get("PGHOST") or "localhost")
 
 
 def new(name: str) -> list[Path]:

@@ -28,11 +28,11 @@ async def plant(settings: Settings) -> str:
         people = {
             name: await users.sign_up(db, passwords, name, f"{name}@example.com", PASSWORD) for name in ("alice", "bob")
         }
-        room = await rooms.create(db, journal, people["alice"].id, "Python", "Snakes and ladders")
+        room = await rooms.create(journal, people["alice"].id, "Python", "Snakes and ladders")
         for name, text in CONVERSATION:
             await messages.post(journal, people[name].id, room.id, text, None)
     except Conflict:
-        return "the seed rows are there already"
+        return "alice or bob is there already: nothing was added"
     finally:
         await journal.close()
         await db.close()

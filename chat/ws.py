@@ -28,6 +28,7 @@ from chat.errors import (
 from chat.hub import Hub, Socket, framed
 from chat.journal import Answer
 from chat.middleware import V2, check_origin, websocket_token
+from chat.pace import Pace
 from chat.protocol import (
     FRAME_BYTES,
     MESSAGE_CHARS,
@@ -52,6 +53,7 @@ log = logging.getLogger("chat.ws")
 
 BURST = 5  # seconds' worth of messages that may come at once
 PATIENCE = 100  # frames above the rate that are answered; who goes on is closed
+RESUMES = 1000  # resumes that may come at once: a client that comes back has them for all its rooms
 SEND_BUFFER = 64 * 1024  # bytes in the kernel; left to itself it hides megabytes from the cap
 CLOSE_S = 2.0  # a peer answers a close within this time, or is cut
 SPREAD_S = 1.0  # over which the sockets leave at a stop, so that they do not come back all at once
@@ -97,9 +99,9 @@ class Session:
         self._replay = Replay(self.app, who.user_id, self._socket, self._send, response.send_frame, self._refuse)
         self._closing: asyncio.TimerHandle | None = None  # once closing: when the peer is cut
         self._ended = asyncio.Event()
-        self._rate, self._allowance = settings.messages_per_s, settings.messages_per_s * BURST
-        self._above = 0
-        self._last = asyncio.get_running_loop().time()
+        rate, now = settings.messages_per_s, asyncio.get_running_loop().time()
+        self._pace = Pace(rate, rate * BURST, now)
+        self._resume_pace = Pace(rate, RESUMES, now)
         self._code: Close | None = None
         self.connection = secrets.token_urlsafe(9)
 
@@ -162,8 +164,9 @@ class Session:
         while True:
             self._socket.changed = False
             joined = await rooms.joined(self.app[keys.DB], self.who.user_id)
-            if not self._socket.changed:
-                break  # else he joined or left one while we looked
+            missed = any(self.hub.began_after(row.room_id, row.last_seq) for row in joined)
+            if not self._socket.changed and not missed:
+                break  # else he joined or left one while we looked, or may have
         self._socket.known = {row.room_id for row in joined}
         if self.v2:
             self._send(self._hello(joined))
@@ -217,12 +220,13 @@ class Session:
             try:
                 frame = decode(data)
             except BadRequest:
-                self._limit()  # nonsense counts as well
+                self._limit(self._pace)  # nonsense counts as well
                 raise
             if isinstance(frame, Resume):
+                self._limit(self._resume_pace)
                 self._resume(frame)
             else:
-                self._limit()
+                self._limit(self._pace)
                 self._await(self._write(frame) if isinstance(frame, Post) else self._read(frame), frame)
         except ChatError as error:
             self._refuse(error, *echo_of(data))
@@ -250,22 +254,14 @@ class Session:
 
         return asyncio.ensure_future(mark())
 
-    def _limit(self) -> None:
-        """Counts a frame against the socket's rate. Raises `RateLimited`; closes who does not heed it."""
-        if not self._rate:
+    def _limit(self, pace: Pace) -> None:
+        """Counts a frame. Raises `RateLimited` when it comes too fast; closes who does not heed that."""
+        wait_s = pace.wait_s(asyncio.get_running_loop().time())
+        if not wait_s:
             return
-        now = asyncio.get_running_loop().time()
-        self._allowance = min(self._rate * BURST, self._allowance + (now - self._last) * self._rate)
-        self._last = now
-        if self._allowance >= 1:
-            self._allowance -= 1
-            self._above = 0
-            return
-        self._above += 1
-        if self._above > PATIENCE:
+        if pace.refused > PATIENCE:
             self.close(Close.POLICY)
-        retry_ms = max(1, round((1 - self._allowance) / self._rate * 1000))
-        raise RateLimited(f"at most {self._rate:g} frames a second, please", retry_ms=retry_ms)
+        raise RateLimited("too many frames; wait, please", retry_ms=max(1, round(wait_s * 1000)))
 
     # --- what goes out --------------------------------------------------------------------------------
 
@@ -300,7 +296,9 @@ class Session:
             )
         if error is not None:
             log.error("a frame of user %d failed", self.who.user_id, exc_info=error)
-            return error_frame("internal", "something went wrong in the server", client_id=client_id)
+            return error_frame(
+                "internal", "something went wrong in the server", client_id=client_id, room_id=frame.chatroomId
+            )
         if client_id is None or not self.v2:
             return None
         result = answer.result()

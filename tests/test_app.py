@@ -90,6 +90,22 @@ async def test_with_the_local_broker_the_robot_lives_inside(database_url: str) -
         await wire.hears("Stock service is not available", username="robot")
 
 
+async def test_a_fault_of_our_own_is_logged_and_told_as_internal(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with schema.scratch(database_url) as url:
+        schema.reset(url)
+        async with serving(settings_for(url)) as chat:
+            alice = await chat.sign_up("alice")
+            with contextlib.closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+                cursor.execute("ALTER TABLE users RENAME COLUMN created_at TO gone")
+            answer = await alice.asks("GET", "/v1/users/me", status=500)
+            assert answer["error"]["code"] == "internal"
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        'PostgreSQL refuses sql/users/by_id.sql: 42703 column "created_at" does not exist'
+    ]
+
+
 # --- sockets and time ---------------------------------------------------------------------------------
 
 

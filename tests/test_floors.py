@@ -11,7 +11,7 @@ from tests.actors import ROOT
 
 FLOORS = [
     {"errors"},
-    {"config", "protocol", "stocks"},
+    {"config", "pace", "protocol", "stocks"},
     {"db", "schema", "security", "broker", "hub", "machine"},
     {"journal", "programs"},
     {"users", "rooms", "messages", "commands"},

@@ -18,6 +18,7 @@ from tests.actors import ROOT
 SAMPLES: dict[str, Any] = {
     "bigint": 1,
     "text": "x",
+    "boolean": True,
     "double precision": 1.0,
     "bigint[]": [1],
     "text[]": ["x"],

@@ -1,0 +1,101 @@
+"""A TCP proxy that goes wrong on demand: what a network does to connections, without a network."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from typing import Self
+
+CHUNK = 16 * 1024
+
+
+class Proxy:
+    """Listens on `port` and passes everything on to another server, until it is told otherwise.
+
+    hold     nothing passes any more, in both directions; nobody is told (a black hole)
+    release  … and all that was held goes on
+    cut      every connection ends with an RST
+    finish   every connection ends with a FIN
+    refusing whoever connects is cut at once
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.target_port = host, port
+        self.refusing = False
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._pumps: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.cut()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    def instead_of(self, url: str) -> str:
+        """The URL of a server, by way of this proxy."""
+        return url.replace(f":{self.target_port}/", f":{self.port}/")
+
+    def hold(self) -> None:
+        self._flowing.clear()
+
+    def release(self) -> None:
+        self._flowing.set()
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            _reset(writer)
+        self._writers.clear()
+
+    def finish(self) -> None:
+        for writer in self._writers:
+            writer.close()
+        self._writers.clear()
+
+    @property
+    def connections(self) -> int:
+        return len(self._writers) // 2
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        await self._flowing.wait()
+        if self.refusing:
+            return self._forget(writer)
+        try:
+            onward, back = await asyncio.open_connection(self.host, self.target_port)
+        except OSError:
+            return self._forget(writer)
+        self._writers.add(back)
+        for source, target in ((reader, back), (onward, writer)):
+            pump = asyncio.create_task(self._pump(source, target))
+            self._pumps.add(pump)
+            pump.add_done_callback(self._pumps.discard)
+
+    def _forget(self, writer: asyncio.StreamWriter) -> None:
+        self._writers.discard(writer)
+        _reset(writer)
+
+    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(CHUNK):
+                await self._flowing.wait()
+                target.write(data)
+                await target.drain()
+        await self._flowing.wait()
+        self._writers.discard(target)
+        target.close()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Ends a connection with an RST, whatever is still on its way."""
+    end = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
