@@ -9,7 +9,6 @@ from chat import config, schema
 from chat.config import Settings
 from tests.actors import ROOT, Chat, Person, StockService, robots, serving, settings_for
 
-
 hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine is no counter-example
 hypothesis.settings.load_profile("suite")
 
