@@ -4,8 +4,8 @@ CHAT := .venv/bin/python -m chat
 FORCE_FLAG := $(if $(filter 1,$(FORCE)),--force)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test services services-stop db-reset db-migrate db-new db-status db-rollback db-seed \
-	check format postman lock install install-dev
+.PHONY: help run test test-faults services services-stop db-reset db-migrate db-new db-status db-rollback db-seed \
+	check bench format postman screenshots lock install install-dev
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -18,7 +18,13 @@ run: services ## Everything: install, services, migrations, server and robot on 
 test: install-dev ## The whole suite against real services; may run beside `make run`. ARGS="-k relay -x" are pytest's
 	@$(CHAT) services
 	@tools/newman || echo "newman is missing: the Postman collection is not tested"
+	@tools/browser || echo "a browser is missing: the page is not tested"
 	@.venv/bin/python -m pytest $(ARGS)
+
+test-faults: install-dev ## The long fault run: FAULTS=300 in all; stopped, it goes on where it was. tests/faults/README.md
+	@$(CHAT) services
+	@.venv/bin/python -m tests.faults.run --faults $(or $(FAULTS),300)
+	@LONG=1 FRAMES=100000 .venv/bin/python -m pytest tests/faults
 
 services: install ## Find or start PostgreSQL and RabbitMQ, and write .env
 	@$(CHAT) services
@@ -51,6 +57,10 @@ check: install-dev ## Lint, format, types, docker-compose.yml
 	@.venv/bin/python -m mypy chat tests
 	@.venv/bin/python -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
+bench: install-dev ## What it costs, in one table, in ten minutes. W=fanout is that workload alone, ARGS are the benchmark's
+	@$(CHAT) services
+	@.venv/bin/python -m tests.bench $(W) $(ARGS)
+
 format: install-dev ## Mend what `make check` finds, as far as tools can
 	@.venv/bin/python -m ruff check --fix
 	@.venv/bin/python -m ruff format
@@ -60,6 +70,11 @@ postman: ## Run the Postman collection against the server that runs here (PORT f
 	@port=$${PORT:-$$(sed -n 's/^PORT=//p' .env 2>/dev/null)}; \
 		.node/node_modules/.bin/newman run postman/chat.postman_collection.json \
 		--env-var "baseUrl=http://localhost:$${port:-8080}"
+
+screenshots: install-dev ## Take the README's pictures anew, into docs/
+	@$(CHAT) services
+	@tools/browser
+	@.venv/bin/python -m tests.browser.screenshots
 
 # For every platform and Python from 3.11 on; without the address of an index, which is the installer's choice.
 LOCK = .venv/bin/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 \

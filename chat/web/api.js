@@ -1,10 +1,10 @@
 // REST: one call, one answer or one error.
 
-import { session } from "./keep.js";
+import { leave, session } from "./keep.js";
 
 const PATIENCE_MS = 15_000;
 
-// The answer's JSON, null for none. Throws {status, code, message}: `message` is for people, `status` 0 is no answer.
+// The answer's JSON, null for none. Throws {status, code, message}: a text for people; status 0 is no answer.
 // The token travels in a header, never in an address.
 export async function call(method, path, body) {
 	const headers = {};
@@ -20,6 +20,7 @@ export async function call(method, path, body) {
 		throw { status: 0, message: "The server cannot be reached. Check the connection and try again." };
 	}
 	const { code, message } = answer.error;
+	if (session && response.status === 401) leave({ ended: true });
 	throw { status: response.status, code, message: sentence(message) };
 }
 

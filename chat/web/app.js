@@ -1,8 +1,8 @@
-// The chat of one session: follows the address bar, shows what it names, and says how the connection stands.
+// The chat of one session: shows the room that the address bar names, and says how the connection stands.
 
 import { on } from "./bus.js";
 import { focus, write } from "./composer.js";
-import { $, h, on as listen, say } from "./dom.js";
+import { $, listen, onShown, say, text } from "./dom.js";
 import { find } from "./finder.js";
 import * as keep from "./keep.js";
 import * as people from "./people.js";
@@ -11,10 +11,10 @@ import * as store from "./store.js";
 import * as timeline from "./timeline.js";
 import { hurry } from "./wire.js";
 
-const BLINK_MS = 700; // a connection that is back by then was not worth a word
+const BLINK_MS = 700; // shorter is not worth a word
 const SPEECH_MS = 600; // a busy room is read out in portions
 
-let room, routing, ticker, speaker, speech = [];
+let room, routing, lost, ticker, speaker, speech = [];
 
 on("link", linked);
 on("rooms", () => {
@@ -26,24 +26,20 @@ on("heard", (where, { username, chatmessage }) => {
 	if (where !== room) return;
 	speech.push(`${username}: ${chatmessage}`);
 	speaker ??= setTimeout(() => {
-		$("announcer").textContent = speech.length > 3 ? `${speech.length} new messages` : speech.join("\n").slice(0, 500);
+		text("announcer", speech.length > 3 ? `${speech.length} new messages` : speech.join("\n"));
 		speech = [];
 		speaker = null;
 	}, SPEECH_MS);
 });
 window.addEventListener("hashchange", route);
-document.addEventListener("visibilitychange", () => {
-	// Rooms made in another tab.
-	if (store.greeted && document.visibilityState === "visible") store.refresh().catch(() => {});
-});
+onShown(() => store.greeted && store.refresh().catch(() => {})); // rooms made in another tab
 listen("find", "click", find);
-listen("skip", "click", () => (room?.member ? focus() : $("room-name").focus()));
-listen("join", "click", () => store.join(room).then(focus, ({ message }) => ($("join-text").textContent = message)));
+listen("hurry", "click", hurry);
+listen("empty-find", "click", find);
+listen("join", "click", () => store.join(room).then(focus, ({ message }) => text("join-text", message)));
 $("app").hidden = false;
-none("Connecting…");
+text("room-name", "Connecting…");
 store.start();
-
-// --- which room ---------------------------------------------------------------------------------------
 
 async function route() {
 	const asked = Number(/^#\/rooms\/(\d{1,15})$/.exec(location.hash)?.[1]);
@@ -72,14 +68,10 @@ function enter(next) {
 	const fresh = room !== next;
 	room = next;
 	keep.keepLastRoom(room.id);
-	$("room-name").textContent = room.name;
+	text("room-name", room.name);
 	$("empty").hidden = true;
-	if (fresh) {
-		store.show(room);
-		timeline.show(room);
-		write(room);
-		people.show(room);
-	}
+	if (fresh) for (const view of [store, timeline, people]) view.show(room);
+	if (fresh) write(room);
 	mark(room);
 	drawer(false);
 	facts();
@@ -88,54 +80,41 @@ function enter(next) {
 	else $("room-name").focus();
 }
 
-// What may change while the room is open.
 function facts() {
 	say("room-topic", room.topic);
 	$("composer").hidden = !room.member;
 	$("join-bar").hidden = room.member;
-	$("join-text").textContent = `You are reading ${room.name} as a guest.`;
+	text("join-text", `You are reading ${room.name} as a guest.`);
 }
 
-// A page without a room, and why.
-function none(title, text) {
-	room = text ? null : undefined;
-	store.show();
-	timeline.show();
-	people.show();
+function none(title, words) {
+	room = null;
+	for (const view of [store, timeline, people]) view.show();
 	mark();
-	$("room-name").textContent = "";
+	text("room-name", title);
 	say("room-topic");
 	$("composer").hidden = $("join-bar").hidden = true;
 	$("empty").hidden = false;
-	$("empty").replaceChildren(h("h2", null, title));
-	if (text) $("empty").append(h("p", null, text), h("button", { class: "primary", onclick: find }, "Find or create a room"));
+	text("empty-text", words);
 }
-
-// --- how the connection stands --------------------------------------------------------------------------
 
 function linked({ name, until, attempt }) {
 	clearInterval(ticker);
 	if (name === "ended") return keep.leave({ ended: true });
-	if (name === "online") return $("banner").replaceChildren();
-	if (name === "broken") return warn("This page no longer fits its server. Reload it.");
+	if (name === "online") {
+		lost = null;
+		$("banner").hidden = true;
+		return;
+	}
 	if (name === "connecting" && !attempt) return;
-	const since = Date.now();
-	const shown = $("banner").hasChildNodes();
+	lost ??= Date.now();
 	const draw = () => {
-		if (!shown && Date.now() - since < BLINK_MS) return;
+		if (Date.now() - lost < BLINK_MS) return;
 		const seconds = Math.max(0, Math.ceil((until - Date.now()) / 1000));
 		const why = navigator.onLine ? "The server cannot be reached." : "You are offline.";
-		warn(`${why} ${until ? `Trying again in ${seconds} s.` : "Trying to connect…"}`);
+		text("banner-text", `${why} ${until ? `Trying again in ${seconds} s.` : "Trying to connect…"}`);
+		$("banner").hidden = false;
 	};
 	draw();
 	ticker = setInterval(draw, 250);
-}
-
-// Read out once, not at every second; its button stays the same, for who is about to press it.
-function warn(text) {
-	if (!$("banner").hasChildNodes()) {
-		const button = h("button", { class: "link", onclick: hurry }, "Try now");
-		$("banner").append(h("p", null, h("span", { class: "sr" }, "Offline"), h("span", { "aria-hidden": "true" }), " ", button));
-	}
-	$("banner").querySelector("[aria-hidden]").textContent = text;
 }

@@ -1,5 +1,5 @@
-// What happens, told to whoever listens: `link` state · `frame` frame · `rooms` list or counts · `log` room: what it
-// shows · `heard` room, frame: somebody spoke just now · `people` room: somebody came or went.
+// What happens, told to whoever listens: `link` state, `frame` frame, `rooms` (list, counts), `log` id (what a room shows),
+// `heard` room, frame (somebody spoke), `people` room (somebody came or went).
 
 const bus = new EventTarget();
 

@@ -1,23 +1,19 @@
-// Where the user writes: Enter sends, Shift+Enter breaks the line, `/` offers the commands. Each room keeps its draft.
+// Where the user writes. Each room keeps its draft.
 
 import { on } from "./bus.js";
-import { $, h, on as listen } from "./dom.js";
+import { $, h, listen, text } from "./dom.js";
 import { draft, keepDraft } from "./keep.js";
 import { add } from "./outbox.js";
 import { limits } from "./store.js";
-import { said } from "./timeline.js";
+import { toEnd } from "./timeline.js";
 import { link } from "./wire.js";
 import { count } from "./words.js";
 
-// What the server answers to, and what it expects.
 const COMMANDS = [{ name: "/stock", form: "/stock=CODE", about: "a share’s price, as in /stock=AAPL.US" }];
-const KNOWN = COMMANDS.map(({ form }) => form).join(", ");
-const WARN = 200; // characters left at which they are counted
 
 const box = $("message");
-let room, offered = [], chosen;
+let room, offered = [];
 
-// The room written to, with its draft.
 export function write(to) {
 	room = to;
 	box.value = draft(room.id);
@@ -33,12 +29,9 @@ box.addEventListener("blur", () => offer([]));
 box.addEventListener("input", changed);
 box.addEventListener("keydown", (event) => {
 	const { key } = event;
-	const last = offered.length - 1;
 	if (event.isComposing) return; // Enter that ends a word of an input method
-	if (last >= 0 && (key === "Enter" || key === "Tab")) accept(chosen);
-	else if (last >= 0 && key === "ArrowDown") choose(chosen === last ? 0 : chosen + 1);
-	else if (last >= 0 && key === "ArrowUp") choose(chosen === 0 ? last : chosen - 1);
-	else if (last >= 0 && key === "Escape") offer([]);
+	if (offered.length && (key === "Enter" || key === "Tab")) accept(offered[0]);
+	else if (offered.length && key === "Escape") offer([]);
 	else if (key === "Enter" && !event.shiftKey) say();
 	else return;
 	event.preventDefault();
@@ -57,55 +50,47 @@ function changed() {
 }
 
 function say() {
-	const text = clean();
+	const words = clean();
 	focus();
-	if (!text || left(text) < 0) return;
+	if (!words || left(words) < 0) return;
 	box.value = "";
 	changed();
-	add(room.id, text);
-	said();
+	add(room.id, words);
+	toEnd();
 }
 
 // As the server takes it: other invisible characters than line breaks are refused there.
 const clean = () => box.value.replaceAll("\t", "    ").replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, "").trim();
-const left = (text) => limits.messageChars - [...text].length;
+const left = (words) => limits.messageChars - [...words].length;
 
 function note() {
-	const text = clean();
-	const free = left(text);
-	const [, name] = /^(\/\w{1,32})=.*$/.exec(text) ?? [];
+	const words = clean();
+	const free = left(words);
+	const [, name] = /^(\/\w{1,32})=.*$/.exec(words) ?? [];
 	const known = COMMANDS.find((command) => command.name === name);
-	$("composer-note").textContent =
+	text("composer-note",
 		free < 0 ? `Too long by ${count(-free, "character")}`
-		: free < WARN ? `${count(free, "character")} left`
 		: known ? `${known.form} – ${known.about}`
-		: name ? `There is no such command. Known: ${KNOWN}`
-		: link.name === "online" ? "" : "What you send now goes out when the connection is back";
+		: name ? `There is no such command. Known: ${COMMANDS.map(({ form }) => form)}`
+		: link.name === "online" ? "" : "What you send now goes out when the connection is back");
 	box.setAttribute("aria-invalid", free < 0);
 }
-
-// --- commands -----------------------------------------------------------------------------------------
 
 function offer(commands) {
 	offered = commands;
 	$("hints").hidden = !commands.length;
-	$("hints").replaceChildren(...commands.map(({ form, about }, index) => {
+	$("hints").replaceChildren(...commands.map((command, index) => {
 		const onmousedown = (event) => {
 			event.preventDefault(); // the box keeps the focus
-			accept(index);
+			accept(command);
 		};
-		return h("li", { id: `hint-${index}`, role: "option", onmousedown }, h("code", null, form), ` – ${about}`);
+		const props = { id: `hint-${index}`, role: "option", "aria-selected": index === 0, onmousedown };
+		return h("li", props, `${command.form} – ${command.about}`);
 	}));
-	choose(0);
+	box.setAttribute("aria-activedescendant", commands.length ? "hint-0" : "");
 }
 
-function choose(index) {
-	chosen = index;
-	[...$("hints").children].forEach((node, at) => node.setAttribute("aria-selected", at === index));
-	box.setAttribute("aria-activedescendant", offered.length ? `hint-${index}` : "");
-}
-
-function accept(index) {
-	box.value = `${offered[index].name}=`;
+function accept({ name }) {
+	box.value = `${name}=`;
 	changed();
 }

@@ -1,11 +1,12 @@
-// Elements, made and found. Text goes into text nodes only: nothing here can turn a message into markup.
-
-const SVG = "http://www.w3.org/2000/svg";
+// Elements, made and found. Text becomes text nodes: nothing here makes markup of a message.
 
 export const $ = (id) => document.getElementById(id);
-export const on = (id, type, listener) => $(id).addEventListener(type, listener);
+export const text = (id, words) => ($(id).textContent = words ?? "");
+export const listen = (id, type, listener) => $(id).addEventListener(type, listener);
+export const visible = () => document.visibilityState === "visible";
+export const onShown = (listener) => document.addEventListener("visibilitychange", () => visible() && listener());
 
-// h("a", {href: "/", onclick: f}, "text", child, null)
+// h("a", {href, onclick}, "text", child, null)
 export function h(tag, props, ...children) {
 	const node = document.createElement(tag);
 	for (const [name, value] of Object.entries(props ?? {})) {
@@ -16,13 +17,12 @@ export function h(tag, props, ...children) {
 	return node;
 }
 
-// Shows a text, or hides its element when there is none.
-export function say(id, text) {
-	$(id).textContent = text ?? "";
-	$(id).hidden = !text;
+export function say(id, words) {
+	text(id, words);
+	$(id).hidden = !words;
 }
 
-// A field's error, beside it and for screen readers. The first of several gets the focus.
+// Each field's error, beside it; the first gets the focus.
 export function mark(errors, ...ids) {
 	for (const id of ids) {
 		say(`${id}-error`, errors[id]);
@@ -31,18 +31,11 @@ export function mark(errors, ...ids) {
 	$(ids.find((id) => errors[id]))?.focus();
 }
 
-// The round picture of somebody: two letters in a colour of his own, or the robot.
+// Somebody's picture.
 export function avatar(name, robot) {
 	let hash = 0;
 	for (const letter of name) hash = (hash * 31 + letter.charCodeAt(0)) % 997;
-	const node = h("span", { class: `avatar ${robot ? "robot" : `hue${hash % 6}`}`, "aria-hidden": "true" });
-	if (!robot) node.append([...name].slice(0, 2).join("").toUpperCase());
-	else {
-		const svg = document.createElementNS(SVG, "svg");
-		svg.setAttribute("class", "icon");
-		const use = svg.appendChild(document.createElementNS(SVG, "use"));
-		use.setAttribute("href", "#i-robot");
-		node.append(svg);
-	}
+	const node = h("span", { class: `avatar ${robot ? "robot" : `hue${hash % 4}`}`, "aria-hidden": "true" });
+	node.append(robot ? $("robot").content.cloneNode(true) : [...name].slice(0, 2).join("").toUpperCase());
 	return node;
 }

@@ -1,7 +1,7 @@
-// The card at the door: log in or sign up. Each error stands beside the field that it belongs to.
+// The card at the door: log in or sign up.
 
 import { call } from "./api.js";
-import { $, mark, on as listen, say } from "./dom.js";
+import { $, listen, mark, say, text } from "./dom.js";
 import { notice } from "./keep.js";
 
 const FIELDS = ["username", "email", "password"];
@@ -12,12 +12,11 @@ const WORDS = {
 
 let mode;
 
-// `onIn(session)`: somebody has come in.
 export function open(onIn) {
 	const again = notice();
 	if (again) {
 		say("card-notice", "Your session has ended. Log in again: your drafts are kept.");
-		$("email").value = again.email;
+		$("email").value = again;
 	}
 	listen("card-switch", "click", () => turn(mode === "login" ? "signup" : "login"));
 	listen("card", "submit", async (event) => {
@@ -47,9 +46,10 @@ function turn(to) {
 	$("field-username").hidden = $("password-note").hidden = !signup;
 	$("username").disabled = !signup;
 	$("password").autocomplete = signup ? "new-password" : "current-password";
-	$("card-title").textContent = $("card-go").textContent = title;
-	$("card-question").textContent = question;
-	$("card-switch").textContent = other;
+	text("card-title", title);
+	text("card-go", title);
+	text("card-question", question);
+	text("card-switch", other);
 	document.title = `${title} – Chat`;
 	wrong({});
 	FIELDS.map($).find(({ disabled, value }) => !disabled && !value)?.focus();
@@ -60,7 +60,6 @@ function wrong(errors) {
 	say("card-error", errors.all);
 }
 
-// What can be seen without asking the server.
 function checked({ username, email, password }) {
 	const errors = {};
 	if (username === "") errors.username = "Choose a name.";

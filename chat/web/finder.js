@@ -1,16 +1,12 @@
 // The dialog that finds a room to join, or creates one.
 
-import { $, h, mark, on as listen } from "./dom.js";
-import { create, join, refresh, rooms } from "./store.js";
+import { $, h, listen, mark, text } from "./dom.js";
+import { create, join, refresh } from "./store.js";
 import { count } from "./words.js";
 
-const MOST = 100; // rooms listed; who looks for another types its name
-
 const dialog = $("finder");
-let listed = [];
 
 listen("finder-close", "click", () => dialog.close());
-listen("filter", "input", draw);
 listen("creator", "submit", async (event) => {
 	event.preventDefault();
 	const name = $("new-name").value.trim();
@@ -24,14 +20,14 @@ listen("creator", "submit", async (event) => {
 });
 
 export async function find() {
-	$("filter").value = "";
 	$("creator").reset();
 	mark({}, "new-name");
 	tell("Loading…");
 	dialog.showModal();
 	try {
-		listed = await refresh();
-		draw();
+		const others = (await refresh()).filter(({ member }) => !member);
+		others.sort((a, b) => a.name.localeCompare(b.name));
+		tell(others.length ? "" : "You are in every room there is.", ...others.map(item));
 	} catch ({ message }) {
 		tell(message);
 	}
@@ -42,24 +38,13 @@ function go(room) {
 	location.hash = `#/rooms/${room.id}`;
 }
 
-function draw() {
-	const asked = $("filter").value.trim().toLowerCase();
-	const others = listed.map(({ id }) => rooms.get(id)).filter(({ member }) => !member);
-	const found = others.filter(({ name, topic }) => `${name} ${topic}`.toLowerCase().includes(asked));
-	found.sort((a, b) => a.name.localeCompare(b.name));
-	tell(
-		found.length > MOST ? `and ${count(found.length - MOST, "room")} more`
-			: found.length ? "" : others.length ? "No room has this in its name or topic." : "You are in every room there is.",
-		...found.slice(0, MOST).map(item));
-}
-
-function tell(text, ...items) {
-	$("finder-note").textContent = text;
+function tell(words, ...items) {
+	text("finder-note", words);
 	$("finder-list").replaceChildren(...items);
 }
 
 function item(room) {
-	const onclick = () => join(room).then(() => go(room), ({ message }) => ($("finder-note").textContent = message));
+	const onclick = () => join(room).then(() => go(room), ({ message }) => text("finder-note", message));
 	const about = [room.topic, count(room.members, "person", "people")].filter(Boolean).join(" · ");
 	return h("li", null,
 		h("div", null, h("bdi", { class: "name" }, room.name), h("p", { class: "note" }, about)),

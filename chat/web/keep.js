@@ -1,7 +1,8 @@
-// What the browser keeps: session and drafts for all tabs; for this one, what is not sent yet (two would send it twice).
-// Where storage is forbidden or full, the page works until it is closed.
+// What the browser keeps: session and drafts for all tabs, for this one what is not sent yet. Where it refuses, the page
+// works until it is closed.
 
-const KEYS = { session: "chat.session", notice: "chat.notice" };
+const SESSION = "chat.session";
+const NOTICE = "chat.notice";
 
 function get(store, key) {
 	try {
@@ -18,46 +19,45 @@ function put(store, key, value) {
 	} catch { /* see above */ }
 }
 
-// {token, user} of who is logged in, or null.
-export let session = get("localStorage", KEYS.session);
+// {token, user}, or null.
+export let session = get("localStorage", SESSION);
 
 export function enter(fresh) {
 	session = fresh;
-	put("localStorage", KEYS.session, fresh);
+	put("localStorage", SESSION, fresh);
 }
 
-// The session is over. A new page begins, so that nothing of the old one is left in memory. Whose session ended by itself
-// finds his room and drafts again; who logs out leaves nothing behind.
+// A new page begins, with nothing of this one in its memory. Whose session ended by itself finds his room and drafts again;
+// who logs out leaves nothing behind.
 export function leave({ ended }) {
-	const mine = key("");
-	put("localStorage", KEYS.session, null);
-	if (ended) put("sessionStorage", KEYS.notice, { email: session.user.email });
+	put("localStorage", SESSION);
+	if (ended) put("sessionStorage", NOTICE, session.user.email);
 	else {
 		for (const store of [localStorage, sessionStorage]) {
-			for (const name of Object.keys(store)) if (name.startsWith(mine)) store.removeItem(name);
+			for (const name of Object.keys(store)) if (name.startsWith(key(""))) store.removeItem(name);
 		}
 		history.replaceState(null, "", "/");
 	}
 	location.reload();
 }
 
-// Who has to log in again, told once.
+// Whose session ended; told once.
 export function notice() {
-	const found = get("sessionStorage", KEYS.notice);
-	put("sessionStorage", KEYS.notice, null);
-	return found;
+	const email = get("sessionStorage", NOTICE);
+	put("sessionStorage", NOTICE);
+	return email;
 }
 
-// Another tab logged in or out.
+// In another tab.
 window.addEventListener("storage", () => {
-	if (get("localStorage", KEYS.session)?.token !== session?.token) location.reload();
+	if (get("localStorage", SESSION)?.token !== session?.token) location.reload();
 });
 
-// One user's: other people on the same machine do not meet them.
+// Each user's own.
 const key = (name) => `chat.${session.user.id}.${name}`;
 export const draft = (roomId) => get("localStorage", key(`draft.${roomId}`)) ?? "";
 export const keepDraft = (roomId, text) => put("localStorage", key(`draft.${roomId}`), text);
 export const lastRoom = () => get("localStorage", key("room"));
 export const keepLastRoom = (roomId) => put("localStorage", key("room"), roomId);
 export const unsent = () => get("sessionStorage", key("unsent")) ?? [];
-export const keepUnsent = (items) => put("sessionStorage", key("unsent"), items.length ? items : null);
+export const keepUnsent = (items) => put("sessionStorage", key("unsent"), items);

@@ -1,19 +1,17 @@
-// One room's log, as far as this page has it: a stretch without holes, from `first` to `last`. Pure: no page, no wire.
-//
-// The server numbers a room's events 1, 2, 3 …: so a number proves that nothing is missing, and an old one that nothing
-// comes twice. An event too far ahead waits in `early` until its elders are here.
+// One room's log, as far as this page has it: from `first` to `last`, without holes. The server numbers events 1, 2, 3 …:
+// so a number proves that nothing is missing, and an old one that nothing comes twice.
 
 export class RoomLog {
-	// An empty stretch after event `at`: it grows as things happen, and at its head as somebody reads back.
+	// Nothing after event `at` yet: it grows as things happen, and at its head as somebody reads back.
 	constructor(at) {
 		this.first = at + 1;
 		this.last = at;
-		this.entries = []; // {key, at, frame}: the events, and among them lines that are not in the log
-		this.early = new Map();
+		this.entries = []; // {key, at, frame}: the events, and among them commands, which are none
+		this.early = new Map(); // events too far ahead, until their elders are here
 		this.lines = new Set();
 	}
 
-	// Takes an event from wherever; the events that are new by it, in order.
+	// Takes an event; those that are new by it.
 	take(frame) {
 		if (frame.seq > this.last) this.early.set(frame.seq, frame);
 		const fresh = [];
@@ -31,7 +29,7 @@ export class RoomLog {
 		this.entries.unshift(...frames.map(entry));
 	}
 
-	// A line without a number (a command): shown where it came, once. False: it is there already.
+	// A command, shown once. False: it is there already.
 	line(frame) {
 		if (this.lines.has(frame.clientId)) return false;
 		this.lines.add(frame.clientId);

@@ -1,4 +1,4 @@
-// The beginning: whoever has a session chats, everybody else stands at the door.
+// Whoever has a session chats, everybody else stands at the door.
 
 import { open } from "./door.js";
 import { enter, session } from "./keep.js";

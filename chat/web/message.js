@@ -1,12 +1,12 @@
-// How one entry of a room looks. Text only: what people write never becomes markup.
+// One entry of a room, as it looks.
 
-import { avatar, h } from "./dom.js";
+import { $, avatar, h } from "./dom.js";
 import { remove as discard, retry } from "./outbox.js";
 import { exactTime, timeOf } from "./words.js";
 
 const ADDRESS = /\bhttps?:\/\/[^\s<>"'`]+/gi;
 
-// A text with its web addresses clickable. Only http and https: everything else stays what it is, text.
+// A text with its web addresses clickable: http and https, everything else stays text.
 export function linked(text) {
 	const parts = [];
 	let end = 0;
@@ -19,7 +19,7 @@ export function linked(text) {
 	return [...parts, text.slice(end)];
 }
 
-// Without what ends a sentence, and without a bracket that was opened before the address.
+// Without what ends a sentence, or a bracket that was opened before.
 function trimmed(address) {
 	const last = address.at(-1);
 	const opening = { ")": "(", "]": "[", "}": "{" }[last];
@@ -27,17 +27,14 @@ function trimmed(address) {
 	return unopened || /[.,:;!?*_~]/.test(last) ? trimmed(address.slice(0, -1)) : address;
 }
 
-// entry: {at, frame}, or {at, item} of the outbox. look: {own, head, day, fresh}.
-export function row({ at, frame, item }, { own, head, day, fresh }) {
+// entry: {at, frame}, or {at, item} of the outbox. look: {own, head, day}.
+export function row({ at, frame, item }, { own, head, day }) {
 	const name = frame?.username;
 	const title = exactTime(at);
-	const lines = [
-		day && h("p", { class: "day" }, h("span", null, day)),
-		fresh && h("p", { class: "day fresh" }, h("span", null, "New")),
-	].filter(Boolean);
+	const line = day ? h("p", { class: "day" }, day) : null;
 	if (frame && frame.type !== 1) {
-		const what = frame.type === 5 ? ` ${frame.action}` : " created the room";
-		return h("li", null, ...lines, h("p", { class: "happened", title }, h("bdi", null, name), what));
+		const what = frame.type === 5 ? [h("bdi", null, name), ` ${frame.action}`] : ["The room was created"];
+		return h("li", null, line, h("p", { class: "happened", title }, ...what));
 	}
 	const robot = name === "robot";
 	const time = h("time", { datetime: at.toISOString(), title }, timeOf(at));
@@ -48,13 +45,16 @@ export function row({ at, frame, item }, { own, head, day, fresh }) {
 		h("p", { class: frame && !frame.seq ? "bubble command" : "bubble", dir: "auto", title }, ...linked(item?.text ?? frame.chatmessage)),
 		item && state(item));
 	const kind = own ? "own" : robot ? "robot" : "";
-	return h("li", { class: `${kind} ${head ? "head" : ""} ${item?.state ?? ""}` }, ...lines,
+	return h("li", { class: `${kind} ${head ? "head" : ""} ${item?.state ?? ""}` }, line,
 		h("div", { class: "message" }, head && !own ? avatar(name, robot) : null, body));
 }
 
 function state({ state, error, clientId }) {
 	if (state !== "failed") return h("p", { class: "state" }, state === "sent" ? "Sent" : "Sending…");
-	const button = (text, act) => h("button", { class: "link", onclick: () => act(clientId) }, text);
+	const button = (text, act) => h("button", { class: "link", onclick: () => {
+		act(clientId);
+		$("message").focus();
+	} }, text);
 	return h("div", { class: "state" }, h("span", { class: "wrong" }, `Not sent. ${error}`),
 		button("Retry", retry), button("Discard", discard));
 }

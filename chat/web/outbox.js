@@ -1,5 +1,5 @@
-// What the user said and the log does not show yet. It keeps its clientId through every try, every connection and a
-// reload: the server stores it once.
+// What the user said and the log does not show yet. Through every try, connection and reload it keeps its clientId: so it
+// is stored once.
 //
 //   waiting ⇄ flying → sent (the echo takes it away)        failed: retry or discard
 
@@ -8,25 +8,22 @@ import { keepUnsent, unsent } from "./keep.js";
 import { send } from "./wire.js";
 
 const FLYING = 32; // unanswered at a time: far below what the server allows
-const TRIES = 4; // of `unknown`, which means: ask again
 
-let items = unsent().map((item) => ({ ...item, at: new Date(item.at), tries: 0 }));
+let items = unsent().map((item) => ({ ...item, at: new Date(item.at) }));
 let quietUntil = 0;
 
 export const sending = (roomId) => items.filter((item) => item.roomId === roomId);
 export const find = (clientId) => items.find((item) => item.clientId === clientId);
 
 export function add(roomId, text) {
-	// crypto.randomUUID is missing where the page comes over plain http from another machine.
+	// Not crypto.randomUUID: it is missing over plain http from another machine.
 	const clientId = Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("-");
-	const item = { clientId, roomId, text };
-	items.push(item);
+	items.push({ clientId, roomId, text });
 	retry(clientId);
 }
 
-export const retry = (clientId) => change(find(clientId), { state: "waiting", error: null, tries: 0, at: new Date() });
+export const retry = (clientId) => change(find(clientId), { state: "waiting", at: new Date() });
 
-// Discarded, or arrived.
 export function remove(clientId) {
 	const item = find(clientId);
 	if (!item) return;
@@ -34,30 +31,28 @@ export function remove(clientId) {
 	change(item, {});
 }
 
-// Stored as event `seq`: the echo will take its place.
-export const stored = (item, { seq, createdAt }) => change(item, { state: "sent", error: null, seq, at: new Date(createdAt) });
+// The echo will take its place.
+export const stored = (item, { createdAt }) => change(item, { state: "sent", at: new Date(createdAt) });
 
-// The log begins anew after event `seq`: there will be no echoes up to it.
-export const passed = (roomId, seq) => sending(roomId).forEach((item) => item.seq <= seq && remove(item.clientId));
+// The log begins anew: of what is stored there will be no echo.
+export const passed = (roomId) => sending(roomId).forEach(({ state, clientId }) => state === "sent" && remove(clientId));
 
 export function refused({ clientId, code, retryMs = 1000 }, error) {
 	const item = find(clientId);
 	if (item?.state !== "flying") return;
-	const tries = item.tries + 1;
-	const again = code === "rate_limited" || (code === "unknown" && tries < TRIES);
+	const again = ["rate_limited", "unknown"].includes(code); // unknown: ask again, and learn
 	if (again) {
 		quietUntil = Date.now() + retryMs;
 		setTimeout(pump, retryMs + 10);
 	}
-	change(item, { tries, error, state: again ? "waiting" : "failed" });
+	change(item, { error, state: again ? "waiting" : "failed" });
 }
 
-// The connection is gone: nobody will answer what is on its way. After the next hello it goes again.
+// The connection is gone: what is on its way goes again after the next hello.
 export function grounded() {
 	for (const item of items) if (item.state === "flying") change(item, { state: "waiting" });
 }
 
-// Sends what waits, in the order of its writing.
 export function pump() {
 	let flying = items.filter(({ state }) => state === "flying").length;
 	for (const item of items) {

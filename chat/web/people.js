@@ -1,12 +1,12 @@
 // Who is in the open room: a column beside it, on narrow screens above it.
 
+import { call } from "./api.js";
 import { on } from "./bus.js";
-import { $, avatar, h, on as listen } from "./dom.js";
-import { ask, leave, look, me } from "./store.js";
+import { $, avatar, h, listen, text } from "./dom.js";
+import { leave, look, me } from "./store.js";
 import { count } from "./words.js";
 
-const MOST = 200; // people listed; of the others their number is told
-const WAIT_MS = 300; // a crowd that comes or goes is looked at once
+const WAIT_MS = 300; // a crowd that comes is looked at once
 
 let room, timer;
 
@@ -14,7 +14,7 @@ listen("people-button", "click", () => toggle($("people").hidden));
 listen("people-close", "click", () => toggle(false));
 listen("people", "keydown", ({ key }) => key === "Escape" && toggle(false));
 listen("leave", "click", () =>
-	leave(room).then(() => toggle(false), ({ message }) => ($("people-note").textContent = message)));
+	leave(room).then(() => toggle(false), ({ message }) => text("people-note", message)));
 on("rooms", number);
 on("people", (where) => {
 	if (where === room) timer ??= setTimeout(list, WAIT_MS);
@@ -22,8 +22,8 @@ on("people", (where) => {
 
 export function show(next) {
 	room = next;
-	if (!room) $("people").hidden = true;
-	else if (!$("people").hidden) list();
+	if (room) list();
+	else $("people").hidden = true;
 	number();
 }
 
@@ -36,7 +36,7 @@ function toggle(open) {
 
 function number() {
 	$("people-button").hidden = !room?.members;
-	$("people-count").textContent = count(room?.members ?? 0, "person", "people");
+	text("people-count", count(room?.members ?? 0, "person", "people"));
 	$("leave").hidden = !room?.member;
 }
 
@@ -46,14 +46,12 @@ async function list() {
 	try {
 		await look(room.id); // how many there are
 		if ($("people").hidden) return;
-		const members = await ask("GET", `/v1/chat/rooms/${asked.id}/members?limit=${MOST}`);
+		const members = await call("GET", `/v1/chat/rooms/${asked.id}/members`);
 		if (room !== asked) return;
 		members.sort((a, b) => a.username.localeCompare(b.username));
 		$("people-list").replaceChildren(...members.map(person));
-		const more = room.members - members.length;
-		$("people-note").textContent = more > 0 ? `and ${count(more, "other")}` : "";
 	} catch ({ message }) {
-		$("people-note").textContent = message;
+		text("people-note", message);
 	}
 }
 

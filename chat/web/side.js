@@ -1,7 +1,7 @@
 // The list of rooms with their unread counts, who I am, and how the connection stands.
 
 import { on } from "./bus.js";
-import { $, avatar, h, on as listen } from "./dom.js";
+import { $, avatar, h, listen, text } from "./dom.js";
 import { leave } from "./keep.js";
 import { me, mine, unread } from "./store.js";
 import { badge } from "./words.js";
@@ -9,16 +9,16 @@ import { badge } from "./words.js";
 let current, timer;
 
 $("me").prepend(avatar(me.username));
-$("my-name").textContent = me.username;
+text("my-name", me.username);
 listen("log-out", "click", () => leave({ ended: false }));
 listen("menu", "click", () => drawer(true));
 listen("side-close", "click", () => drawer(false));
 listen("scrim", "click", () => drawer(false));
 listen("side", "keydown", ({ key }) => key === "Escape" && drawer(false));
-// Not by animation frame: the title has to be right in a tab that nobody sees.
+// Not by animation frame: the title is for tabs that nobody sees.
 on("rooms", () => (timer ??= setTimeout(draw, 30)));
 on("link", ({ name }) => {
-	$("link-state").textContent = { online: "Online", connecting: "Connecting…" }[name] ?? "Offline";
+	text("link-state", { online: "Online", connecting: "Connecting…" }[name] ?? "Offline");
 	$("link-state").className = name;
 });
 

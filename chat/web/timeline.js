@@ -1,33 +1,32 @@
-// The messages of the open room. However long its log is, the document holds a window of at most ROWS of it; scrolling
-// moves the window. Whatever changes, what the reader looks at stays where it is, unless he is at the end.
+// The messages of the open room: a window of its log, which moves with scrolling. Whatever changes, what the reader looks
+// at stays where it is, unless he is at the end.
 
 import { on } from "./bus.js";
-import { $, h, on as listen } from "./dom.js";
+import { $, h, listen, onShown, text, visible } from "./dom.js";
 import { row } from "./message.js";
 import { sending } from "./outbox.js";
-import { me, older, read, unread } from "./store.js";
+import { me, older, read } from "./store.js";
 import { count, dayName, dayOf } from "./words.js";
 
 const ROWS = 240;
 const STEP = 80; // rows that the window moves by
-const NEAR = 800; // pixels from an edge at which it moves
-const AT_END = 48; // pixels from the end that still count as the end
+const NEAR = 800; // pixels from its edge, at which it moves
+const AT_END = 48; // pixels that still count as the end
 
 const scroller = $("scroller");
 const list = $("messages");
 const drawn = new Map(); // key → {node, print}: what the document holds
-let room, log, all = [], low, high; // the window: all[low] to all[high - 1]
-let stuck, top, news, freshAfter, frame;
+let room, log, all = [], first, low, high; // the window: all[low] to all[high - 1]
+let stuck, top, news, frame;
 
-// Shows a room from its end, or nothing.
+// Shows a room, from its end.
 export function show(next) {
 	room = next;
 	log = null;
 	drawn.clear();
 	list.replaceChildren();
-	$("top").textContent = "";
-	// The line between what was read and what was not stays where it was as long as the room is open.
-	freshAfter = room && unread(room) ? room.readNo : null;
+	text("top", "");
+	scroller.setAttribute("aria-label", room ? `Messages in ${room.name}` : "Messages");
 	toEnd();
 }
 
@@ -36,14 +35,7 @@ export function toEnd() {
 	draw();
 }
 
-// The user has said something.
-export function said() {
-	freshAfter = null;
-	toEnd();
-}
-
 on("log", (id) => {
-	// A hidden tab draws nothing; what came meanwhile is drawn when it is shown.
 	if (id === room?.id) frame ??= requestAnimationFrame(draw);
 });
 on("heard", (where) => {
@@ -53,9 +45,9 @@ listen("pill", "click", () => {
 	toEnd();
 	$("message").focus({ preventScroll: true });
 });
-scroller.addEventListener("scroll", scrolled, { passive: true });
-for (const target of [document, window]) target.addEventListener(target === document ? "visibilitychange" : "focus", seen);
-// The keyboard of a phone, a growing message box, a turned screen.
+listen("scroller", "scroll", scrolled);
+onShown(seen);
+// A phone's keyboard, a growing box, a turned screen.
 new ResizeObserver(() => stuck && down()).observe(scroller);
 
 function scrolled() {
@@ -63,7 +55,7 @@ function scrolled() {
 	const { scrollTop, scrollHeight, clientHeight } = scroller;
 	const below = scrollHeight - clientHeight - scrollTop;
 	if (high === all.length && below < AT_END) stuck = true;
-	else if (scrollTop < top) stuck = false; // only the reader goes up: a change of size does not count
+	else if (scrollTop < top) stuck = false; // only readers go up, a change of size does not
 	top = scrollTop;
 	if (scrollTop < NEAR && low > 0) move(-STEP);
 	else if (below < NEAR && high < all.length) move(STEP);
@@ -91,28 +83,30 @@ function draw() {
 	rows();
 	if (stuck) down();
 	else if (anchor?.node.isConnected) scroller.scrollTop += anchor.node.getBoundingClientRect().top - anchor.top;
-	edges();
+	if (!stuck && low > 0 && scroller.scrollTop < NEAR) move(-STEP); // at the very top nothing scrolls
+	else edges();
 }
 
-// Where the window is now. Older events may have come before it; or the log began anew.
+// Older events may have come before the window; or the log began anew.
 function follow() {
 	if (log !== room.log) stuck = true;
 	log = room.log;
 	if (stuck) {
 		high = all.length;
 		low = Math.max(0, high - STEP);
+		first = log.first;
 		return;
 	}
-	const first = list.firstElementChild?.dataset.key;
-	const moved = all.findIndex(({ key }, index) => index >= low && String(key) === first) - low;
-	if (drawn.size && moved > 0 && !drawn.has(all[low]?.key)) {
+	if (log.first !== first) {
+		const key = list.firstElementChild?.dataset.key;
+		const moved = all.findIndex((entry) => String(entry.key) === key) - low;
 		low += moved;
 		high += moved;
 	}
+	first = log.first;
 	high = Math.min(all.length, Math.max(high, low + ROWS));
 }
 
-// The row that the reader looks at, and where it is.
 function looked() {
 	const edge = scroller.getBoundingClientRect().top;
 	for (const node of list.children) {
@@ -149,39 +143,34 @@ function rows() {
 	}
 }
 
-// What an entry's looks depend on, beside itself: the one before it. Grouped by author and minute.
+// An entry's looks depend on the one before it: grouped by author and minute.
 function lookOf(entry, before) {
 	const group = ({ at, item, frame }) => [item ? 1 : frame.type, author({ item, frame }), Math.floor(at / 60_000)].join();
 	const day = (!before || dayOf(before.at) !== dayOf(entry.at)) && dayName(entry.at);
-	const fresh = freshAfter !== null && entry.frame?.messageNo === freshAfter + 1;
-	return { own: author(entry) === me.id, head: day || fresh || group(before) !== group(entry), day, fresh };
+	return { own: author(entry) === me.id, head: day || group(before) !== group(entry), day };
 }
 
 const author = ({ item, frame }) => (item ? me.id : frame.userId);
 
-// What stands above the first row, the pill over the last, and what follows from where the reader is.
+// What stands above the first row and over the last.
 function edges() {
 	const whole = log.first <= 1 && low === 0;
 	const quiet = whole && !all.some(({ item, frame }) => item || frame.type === 1);
-	const again = () => {
-		room.error = null;
-		edges();
-	};
 	$("top").className = quiet ? "quiet-room" : "";
 	$("top").replaceChildren(
-		...(room.error ? [h("span", { class: "wrong" }, "Older messages could not be loaded. "), h("button", { class: "link", onclick: again }, "Try again")]
-			: whole ? [h("strong", null, `This is the beginning of ${room.name}.`), quiet ? " Say hello, or ask the robot: /stock=AAPL.US" : ""]
-			: ["Loading older messages…"]));
+		h("span", null, room.error ? "Older messages could not be loaded. " : whole ? `This is the beginning of ${room.name}.` : "Loading older messages…"),
+		quiet ? "Say hello, or ask the robot: /stock=AAPL.US" : "");
+	if (room.error) $("top").append(h("button", { class: "link", onclick: () => older(room) }, "Try again"));
 	if (low === 0 && log.first > 1 && !room.error && scroller.scrollTop < NEAR) older(room);
 	seen();
 	$("pill").hidden = stuck;
 	$("pill").className = news ? "news" : "";
-	$("pill-text").textContent = news ? count(news, "new message") : "To the latest";
+	text("pill-text", news ? count(news, "new message") : "To the latest");
 }
 
 // What is shown at the end of the room has been read.
 function seen() {
-	if (!room || !stuck || document.visibilityState !== "visible") return;
+	if (!room || !stuck || !visible()) return;
 	news = 0;
 	read(room);
 }

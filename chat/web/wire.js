@@ -1,21 +1,21 @@
-// The websocket: opens it, keeps it open, says how things stand. What the frames mean is the store's business.
+// The websocket: opens it, keeps it open, says how things stand.
 //
-//   connecting → online → waiting → connecting → …      ended: log in again      broken: reload the page
+//   connecting → online → waiting → connecting → …      ended: log in again
 
 import { call } from "./api.js";
 import { tell } from "./bus.js";
+import { onShown } from "./dom.js";
 import { session } from "./keep.js";
 
-const HELLO_MS = 10_000; // a server that has not said hello by then is as good as none
 const PROBE_MS = 4_000; // an answer to a question that costs the server nothing
-const ANSWER_MS = 12_000; // the server answers a write in 5 s, whatever happens to its database
-const STEADY_MS = 5_000; // a connection that lasted so long was a good one: the pauses begin anew
+const ANSWER_MS = 12_000; // hello; the answer to a write, which takes 5 s at most
+const STEADY_MS = 5_000; // after a connection that lasted so long, the pauses begin anew
 const POLICY_MS = 10_000; // code 1008: the server asks for a pause
 
 export let link = { name: "connecting" };
-let socket, attempt = 0, ping, timer, deadline, steady;
+let socket, attempt = 0, since, ping, timer, deadline;
 
-// Before the next try: each pause is about twice the last, and random, so that a crowd does not come back at once.
+// Each about twice the last, and random, so that a crowd does not come back at once.
 export function pause(attempt, random = Math.random()) {
 	const most = Math.min(30_000, 1_000 * 2 ** attempt);
 	return most / 2 + (random * most) / 2;
@@ -24,9 +24,8 @@ export function pause(attempt, random = Math.random()) {
 // `question()`: a frame that the server answers at once, if there is one.
 export function open(question) {
 	ping = question;
-	const look = () => document.visibilityState === "visible" && hurry();
-	document.addEventListener("visibilitychange", look);
-	for (const type of ["online", "offline", "pageshow"]) window.addEventListener(type, look);
+	onShown(hurry);
+	for (const type of ["online", "offline", "pageshow"]) window.addEventListener(type, hurry);
 	connect();
 }
 
@@ -38,8 +37,8 @@ export function send(frame) {
 	return true;
 }
 
-// Something has changed, or somebody looks: try at once, or find out whether the connection still lives. The browser's
-// own word is not taken for it: without a network, a server on this machine still answers.
+// Something has changed: try at once, or find out whether the connection lives. The browser's word is not enough: without
+// a network, a server on this machine still answers.
 export function hurry() {
 	const question = ping();
 	if (link.name === "waiting") connect();
@@ -50,13 +49,13 @@ function connect() {
 	clearTimeout(timer);
 	set({ name: "connecting", attempt });
 	const own = (socket = new WebSocket(`${location.origin.replace("http", "ws")}/v1/ws`, ["chat.v2", `bearer.${session.token}`]));
-	expect(HELLO_MS);
+	expect(ANSWER_MS);
 	socket.onmessage = ({ data }) => {
 		if (own !== socket) return;
 		expect(0);
 		const frame = JSON.parse(data);
 		if (frame.type === 10) {
-			steady = setTimeout(() => (attempt = 0), STEADY_MS);
+			since = Date.now();
 			set({ name: "online" });
 		}
 		tell("frame", frame);
@@ -64,27 +63,25 @@ function connect() {
 	socket.onclose = ({ code }) => own === socket && closed(code);
 }
 
-// A frame of whatever kind has to come by then, or the connection is dead without saying so. 0: it has come.
+// Some frame comes by then, or the connection is dead without saying so. 0: it has come.
 function expect(ms) {
 	if (!ms) deadline = clearTimeout(deadline);
 	else deadline ??= setTimeout(() => closed(1006), ms);
 }
 
-async function closed(code) {
+function closed(code) {
 	const greeted = link.name === "online";
-	const gone = socket;
+	socket.close();
 	socket = null;
-	gone.close();
 	expect(0);
-	clearTimeout(steady);
+	if (greeted && Date.now() - since > STEADY_MS) attempt = 0;
 	if (code === 4001) return set({ name: "ended" });
-	if (code === 1003 || code === 1007) return set({ name: "broken" });
 	const ms = Math.max(pause(attempt), code === 1008 ? POLICY_MS : 0);
 	attempt += 1;
 	set({ name: "waiting", until: Date.now() + ms });
 	timer = setTimeout(connect, ms);
-	// A browser does not say why a socket was refused; REST does.
-	if (!greeted) await call("GET", "/v1/users/me").catch(({ status }) => status === 401 && set({ name: "ended" }));
+	// A browser does not say why a socket was refused; REST does, and then the session ends.
+	if (!greeted) call("GET", "/v1/users/me").catch(() => {});
 }
 
 function set(state) {

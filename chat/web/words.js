@@ -1,10 +1,8 @@
-// Times and counts. The page is English; 12 or 24 hours and the order of a date are the reader's.
+// The page is English; 12 or 24 hours and the order of a date are the reader's.
 
 const locale = navigator.languages.find((tag) => tag.startsWith("en")) ?? "en-GB";
 const format = (options) => new Intl.DateTimeFormat(locale, options).format;
-const long = { weekday: "long", day: "numeric", month: "long" };
-const thisYear = format(long);
-const anyYear = format({ ...long, year: "numeric" });
+const long = format({ weekday: "long", day: "numeric", month: "long", year: "numeric" });
 
 export const timeOf = format({ hour: "numeric", minute: "2-digit" });
 export const exactTime = format({ dateStyle: "full", timeStyle: "medium" });
@@ -15,8 +13,8 @@ export function dayName(date) {
 	if (dayOf(date) === dayOf(now)) return "Today";
 	now.setDate(now.getDate() - 1);
 	if (dayOf(date) === dayOf(now)) return "Yesterday";
-	return (date.getFullYear() === now.getFullYear() ? thisYear : anyYear)(date);
+	return long(date);
 }
 
 export const count = (n, one, many = `${one}s`) => `${n.toLocaleString(locale)} ${n === 1 ? one : many}`;
-export const badge = (n) => (n > 99 ? "99+" : String(n));
+export const badge = (n) => (n > 99 ? "99+" : n);
