@@ -34,8 +34,10 @@ SQL = Path(__file__).parent.parent / "sql"
 STATEMENT_S = 3.5  # PostgreSQL gives up on a statement
 LOCK_S = 0.5  # … or on waiting for a lock, well before that, so that it is told as what it is
 ANSWER_S = STATEMENT_S + 0.5  # this side gives up, later: the server's own answer is worth more than ours
-CLOSED_HERE = 1  # a value of psycopg2's `closed`; 2: broken
 CONNECT_S = 3.0  # … or on connecting. All three are below 5 s, by when a server that is back has to be noticed
+WAIT_S = 10.0  # … on waiting for a free connection: a thousand sockets that come back at once take seconds
+
+CLOSED_HERE = 1  # a value of psycopg2's `closed`; 2: broken
 
 _OPTIONS = " ".join(
     f"-c {setting}"
@@ -171,7 +173,7 @@ class Database:
 
     async def _acquire(self) -> aiopg.Connection:
         try:
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(WAIT_S):
                 await self._slots.acquire()
         except TimeoutError as error:
             raise Unreachable from error

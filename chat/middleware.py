@@ -85,7 +85,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         log.exception("%s %s: a library was cancelled from inside", request.method, request.rel_url.raw_path)
         return rendered(Unavailable("a part of the server broke off; try again"))
     except ConnectionError:
-        raise  # the peer is gone: aiohttp knows what to do
+        return rendered(Unavailable("you are gone"))  # which nobody reads
     except Exception:
         log.exception("%s %s failed", request.method, request.rel_url.raw_path)
         return rendered(ChatError("something went wrong in the server; it has been logged"))

@@ -80,11 +80,10 @@ class Replay:
         room_id, cursor = frame.chatroomId, frame.after
         self._silence(room_id)
         last, page = await self._page(room_id, cursor)
-        foreign = cursor > last or frame.epoch not in (None, self._tokens.epoch)
-        if foreign or last - cursor > self._most:
-            sent = self._hub.sent(room_id)
-            to = last if sent is None else sent
-            return self._go_live(room_id, Verdict(room_id, 1 if foreign else cursor + 1, to, False))
+        if cursor > last or frame.epoch not in (None, self._tokens.epoch):
+            return self._go_live_without(room_id, 1, last)
+        if last - cursor > self._most:
+            return self._go_live_without(room_id, cursor + 1, last)
         while True:
             frames = [event_frame(event) for event in page]
             if self._hub.sent(room_id) is not None:  # it may not have heard of the newest ones
@@ -97,6 +96,8 @@ class Replay:
                 return self._go_live(room_id, Verdict(room_id, frame.after + 1, cursor, True))
             if sent is not None and sent < cursor:
                 await asyncio.shield(self._hub.on_gap(room_id))  # others wait for it, too
+            elif cursor - frame.after > self._most:  # others write faster than this socket gets it
+                return self._go_live_without(room_id, cursor + 1, last)
             last, page = await self._page(room_id, cursor)
 
     def _silence(self, room_id: int) -> None:
@@ -116,6 +117,11 @@ class Replay:
             self._send(*frames[: count - 1])
             await self._send_and_wait(frames[count - 1], WSMsgType.TEXT)
             frames = frames[count:]
+
+    def _go_live_without(self, room_id: int, first: int, last: int) -> None:
+        """The client has to page what comes from `first` on."""
+        sent = self._hub.sent(room_id)
+        self._go_live(room_id, Verdict(room_id, first, last if sent is None else sent, False))
 
     def _go_live(self, room_id: int, verdict: Verdict) -> None:
         if self._socket.resuming[room_id]:

@@ -12,6 +12,7 @@ import socket as sockets
 import struct
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -121,7 +122,8 @@ class Session:
                 self.close(Close.RESTART)
             if state.stopping:  # since it came: nobody else tells it
                 self.close(Close.RESTART)
-            await self._listen()
+            with suppress(ConnectionError):  # a pong to somebody who is gone
+                await self._listen()
         finally:
             expiry.cancel()
             state.sessions.discard(self)
@@ -164,6 +166,9 @@ class Session:
         while True:
             self._socket.changed = False
             joined = await rooms.joined(self.app[keys.DB], self.who.user_id)
+            for row in () if self.v2 else joined:
+                if (self.hub.sent(row.room_id) or row.last_seq) < row.last_seq:  # else it would hear those again
+                    await asyncio.shield(self.hub.on_gap(row.room_id))
             missed = any(self.hub.began_after(row.room_id, row.last_seq) for row in joined)
             if not self._socket.changed and not missed:
                 break  # else he joined or left one while we looked, or may have

@@ -116,8 +116,8 @@ async def test_the_original_language_can_ask_too(alice: Person) -> None:
     wire = await alice.connects(v2=False)
     room = await alice.creates()
     await wire.says("/stock=MSFT.US", room, chatuser="me@example.com")
-    await wire.hears("/stock=MSFT.US")
-    await wire.hears("MSFT.US quote is $93.42 per share", chatuser="robot")
+    for said in ("/stock=MSFT.US", "MSFT.US quote is $93.42 per share"):  # a quick robot may even be the first
+        await eventually(lambda said=said: said in [frame["chatmessage"] for frame in wire.heard])  # type: ignore[misc]
 
 
 async def test_by_rest_a_command_is_accepted_not_created(alice: Person) -> None:
@@ -334,12 +334,12 @@ async def test_an_older_robot_is_served(database_url: str, stocks: StockService)
         for room in rooms:
             await wire.hears("answer to TWO", chatroomId=room)
             assert said_by_robot(await asker.events(room)) == ["answer to ONE", "answer to TWO"]
-        await robot.says(reply_for(rooms[0], "nobody asked"), None)
+        await robot.says(reply_for(rooms[1], "nobody asked"), None)
         await asker.posts("/stock=LAST", rooms[0], status=202)
         await robot.asked()
         await robot.says(reply_for(rooms[0], "answer to LAST"), None)
         await wire.hears("answer to LAST")
-        assert "nobody asked" not in said_by_robot(await asker.events(rooms[0]))
+        assert "nobody asked" not in said_by_robot(await asker.events(rooms[1]))
 
 
 async def test_a_reply_is_acked_only_when_it_is_stored(chat: Chat, alice: Person) -> None:

@@ -185,7 +185,7 @@ async def test_who_finds_no_free_connection_waits_and_then_gives_up(
     async with db.connection() as first:
         waiting = asyncio.create_task(db.value("epoch/current"))
         await asyncio.sleep(0)  # it has begun, with the usual patience
-        monkeypatch.setattr(module, "CONNECT_S", 0.05)
+        monkeypatch.setattr(module, "WAIT_S", 0.05)
         with pytest.raises(Unreachable):
             await db.value("epoch/current")
         assert await first.fetch("epoch/current", {})

@@ -1,0 +1,12 @@
+"""The benchmark: `make bench`. README.md here has the table, and says how to read it.
+
+`figures`     numbers of several runs, and the table they make
+`machine`     CPU time and memory of processes, from /proc; what the machine is
+`world`       a scratch database full of people and rooms, and a server on it
+`wires`       the load: raw websockets on one epoll, counting bytes instead of parsing them
+`references`  what each workload is compared with
+`tools`       pgbench and wrk
+one module a workload: `fanout`, `rooms`, `ingest`, `idle`, `history`, `login`, `start`; and `growth`
+
+This process is the load. The server, and whatever it is compared with, is a process of its own on another core.
+"""

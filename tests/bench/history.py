@@ -1,0 +1,93 @@
+"""history: wrk asks for the latest 50 messages of a room that has a million, and for 50 in the middle of it.
+
+Reference: pgbench with the same SELECT, prepared, as many clients; for information, aiohttp answering a constant body
+of the same size.
+"""
+
+import urllib.request
+
+from chat.db import statement
+from tests.bench.figures import Figures
+from tests.bench.tools import pgbench, prepared, wrk
+from tests.bench.wires import Void
+from tests.bench.world import Person, Server, World, chat_server, reference
+
+MESSAGES = 1_000_000
+CLIENTS = 16
+RUN_S = 2.0
+
+
+def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
+    """First page, deep page, each with its pgbench, then the constant; `runs` times over."""
+    count, seconds = (10_000, 1.0) if quick else (MESSAGES, RUN_S)
+    room, reader = fill(it, count)
+    with chat_server(it, LOG_LEVEL="WARNING") as server:
+        size = len(get(page(server, room), reader))
+        with reference("constant", size) as bare:
+            for _ in range(runs):
+                for label, before in (("latest 50", None), ("50 in the middle", count // 2)):
+                    measure(it, server, room, reader, label, before, seconds, figures)
+                constant = wrk(f"http://127.0.0.1:{bare.port}/", connections=CLIENTS, seconds=seconds)
+                figures.add("for information: requests/s of a constant body", constant.per_s)
+    first, deep = figures.of("requests/s, latest 50"), figures.of("requests/s, 50 in the middle")
+    beside = figures.of("requests/s, 50 in the middle beside the latest 50")
+    beside.runs += deep.runs
+    beside.reference += first.runs
+
+
+def page(server: Server, room: int, before: int | None = None) -> str:
+    """The address of the last 50 messages of a room, or of the last 50 before one."""
+    query = "" if before is None else f"?before={before}"
+    return f"http://127.0.0.1:{server.port}/v1/chat/rooms/{room}/messages{query}"
+
+
+def measure(
+    it: World,
+    server: Server,
+    room: int,
+    reader: Person,
+    label: str,
+    before: int | None,
+    seconds: float,
+    figures: Figures,
+) -> None:
+    """One page: wrk, then pgbench."""
+    get(page(server, room, before), reader)
+    clocks = server.spent()
+    done = wrk(page(server, room, before), connections=CLIENTS, seconds=seconds, token=reader.token)
+    spent = server.spent() - clocks
+    figures.add(f"requests/s, {label}", done.per_s, aim=("≥", 0.3))
+    figures.add(f"p99 ms, {label}", done.p99_ms)
+    figures.add(f"CPU µs a request, {label}", spent.server / (done.per_s * seconds) * 1e6)
+    figures.add(f"PostgreSQL CPU µs a request, {label}", spent.postgres / (done.per_s * seconds) * 1e6)
+    values = {"room_id": room, "reader_id": reader.id, "before": "NULL" if before is None else before, "most": 50}
+    script = prepared(statement("messages/before"), **{name: str(value) for name, value in values.items()})
+    figures.compare(f"requests/s, {label}", pgbench(it.url, script, clients=CLIENTS, seconds=seconds))
+
+
+def fill(it: World, count: int) -> tuple[int, Person]:
+    """A room with so many messages of ten people, and one of them."""
+    people, (room,) = it.people(10), it.rooms(1)
+    it.join([(room, person.id) for person in people])
+    it.sql("UPDATE rooms SET last_seq = %s, last_message_no = %s WHERE id = %s", count, count, room)
+    it.sql(
+        "INSERT INTO events (room_id, seq, kind, user_id, body, message_no, client_id, created_at) "
+        "SELECT %s, n, 1, %s + n %% 10, rpad('message ' || n, 100, '.'), n, 'history-' || to_char(n, 'FM00000000'), "
+        "now() - make_interval(secs => %s - n) FROM generate_series(1, %s) AS n",
+        room,
+        people[0].id,
+        count,
+        count,
+    )
+    it.settle()
+    return room, people[0]
+
+
+def get(url: str, reader: Person) -> bytes:
+    """One answer, which must have 50 messages."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {reader.token}"})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        body: bytes = response.read()
+    if body.count(b'"seq":') != 50:
+        raise Void(f"not 50 messages: {body[:200]!r}")
+    return body

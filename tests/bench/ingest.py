@@ -1,0 +1,114 @@
+"""ingest: 64 senders in 50 rooms, each with 1, 4 or 16 messages in flight, acked after the commit, durable.
+
+All of it is relayed and delivered meanwhile, to one reader in each room. The loops are closed, so a message is due
+when it is written. Commits are counted by PostgreSQL's transaction numbers, of the whole cluster.
+
+Reference: pgbench with the same lock and append of a single row, prepared, one round trip and one commit each.
+"""
+
+from collections.abc import Sequence
+
+from chat.db import statement
+from tests.bench.figures import Figures, percentile
+from tests.bench.tools import pgbench, prepared
+from tests.bench.wires import Author, Crowd, Void, Wire, Witness, now
+from tests.bench.world import Server, World, chat_server, chat_upgrade, go_live
+
+SENDERS, ROOMS = 64, 50
+IN_FLIGHT = (1, 4, 16)
+CLIENTS = (1, 16, 64)
+RUN_S = 1.5
+PGBENCH_S = 3.0  # its first executions of a statement are planned, in each client
+WAIT_S = 10.0
+
+
+def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
+    """All levels, and pgbench between them, `runs` times over."""
+    seconds = 0.5 if quick else RUN_S
+    rooms, people = it.rooms(ROOMS), it.people(SENDERS + ROOMS)
+    it.join([(rooms[n % ROOMS], person.id) for n, person in enumerate(people[:SENDERS])])
+    it.join(list(zip(rooms, (person.id for person in people[SENDERS:]), strict=True)))
+    for level, clients in zip(IN_FLIGHT, CLIENTS, strict=True):
+        figures.of(
+            f"acked/s, {level} in flight each; pgbench {clients}", ("≥", 1.0) if clients == CLIENTS[-1] else None
+        )
+    # pgbench writes to rooms of its own: the server would have to find out what it wrote, and deliver it.
+    theirs, writers = it.rooms(ROOMS), it.people(SENDERS)
+    it.join([(theirs[n % ROOMS], person.id) for n, person in enumerate(writers)])
+    script = append_script(theirs[0], writers[0].id)
+    it.settle()
+    with chat_server(it) as server, Crowd(server.port) as crowd:
+        wires = crowd.open(chat_upgrade(server, person) for person in people)
+        authors = [Author(wire, rooms[n % ROOMS], f"{n}") for n, wire in enumerate(wires[:SENDERS])]
+        readers = wires[SENDERS:]
+        go_live(crowd, list(zip(readers, rooms, strict=True)))
+        measure(it, server, crowd, authors, readers, 1, 0.3, "", Figures())
+        for _ in range(runs):
+            for level, clients in zip(IN_FLIGHT, CLIENTS, strict=True):
+                name = f"acked/s, {level} in flight each; pgbench {clients}"
+                measure(it, server, crowd, authors, readers, level, seconds, name, figures)
+                figures.compare(name, pgbench(it.url, script, clients=clients, seconds=PGBENCH_S))
+
+
+def measure(
+    it: World,
+    server: Server,
+    crowd: Crowd,
+    authors: Sequence[Author],
+    readers: Sequence[Wire],
+    level: int,
+    seconds: float,
+    name: str,
+    figures: Figures,
+) -> None:
+    """One run at one level."""
+    for author in authors:
+        author.reset(author.run + 1)
+    witnesses = [Witness(reader) for reader in readers]
+    commits, before, began = it.commits(), server.spent(), now()
+    end = began + seconds
+    while True:
+        going = now() < end
+        for author in authors:
+            if going and (free := level - (author.said - author.acked)) > 0:
+                author.say([now()] * free)
+        if not going and all(author.acked == author.said for author in authors):
+            break
+        crowd.pull(0.05)
+        if now() > end + WAIT_S:
+            raise Void("not all was acked")
+    elapsed = now() - began
+    said = sum(author.said for author in authors)
+    while sum(witness.count for witness in witnesses) < said:
+        crowd.pull(0.05)
+        if now() > end + WAIT_S:
+            raise Void("not all was delivered")
+    spent = server.spent() - before
+    commits = it.commits() - commits
+    for author in authors:
+        author.check()
+    for witness in witnesses:
+        seqs = [each["seq"] for each in witness.frames()]
+        if seqs != list(range(seqs[0], seqs[0] + len(seqs))):
+            raise Void("a room's numbers have a hole")
+    waited = sorted(delay for author in authors for delay in author.ack_delays())
+    figures.add(name, said / elapsed)
+    for share, label in ((0.5, "p50"), (0.99, "p99"), (0.999, "p99.9")):
+        figures.add(f"ack {label} ms, {level} in flight each", percentile(waited, share) * 1e3)
+    figures.add(f"CPU µs a message, {level} in flight each", spent.server / said * 1e6)
+    figures.add(f"PostgreSQL CPU µs a message, {level} in flight each", spent.postgres / said * 1e6)
+    figures.add(f"RabbitMQ CPU µs a message, {level} in flight each", spent.rabbitmq / said * 1e6)
+    figures.add(f"commits a message, {level} in flight each", commits / said)
+
+
+def append_script(room: int, user: int) -> str:
+    """sql/events/append.sql for one row, of a random sender of ours in his room."""
+    text = "message".ljust(100, ".")
+    append = prepared(
+        statement("events/append"),
+        room_ids="ARRAY[:room]",
+        user_ids="ARRAY[:user]",
+        client_ids="ARRAY[gen_random_uuid()::text]",
+        bodies=f"ARRAY['{text}']",
+    )
+    return f"\\set n random(0, {SENDERS - 1})\n\\set room {room} + :n % {ROOMS}\n\\set user {user} + :n\n{append}"

@@ -1,0 +1,85 @@
+"""Programs that others wrote: pgbench, which comes with PostgreSQL, and wrk."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from chat import programs
+from tests.bench.wires import Void
+
+PGBENCH_PLACES = "/usr/lib/postgresql/*/bin/pgbench"
+
+
+@cache
+def _missing(what: str) -> None:
+    print(f"{what}, is not installed: its numbers are missing", file=sys.stderr)
+
+
+def pgbench(url: str, script: str, *, clients: int, seconds: float) -> float | None:
+    """Transactions a second of a script, prepared, by one thread on the load's core; None without pgbench."""
+    found = shutil.which("pgbench") or next(map(str, Path("/").glob(PGBENCH_PLACES.lstrip("/"))), None)
+    if found is None:
+        return _missing("pgbench, which comes with PostgreSQL")
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+        file.write(script)
+        file.flush()
+        command = [
+            found,
+            "-n",
+            "-M",
+            "prepared",
+            "-c",
+            str(clients),
+            "-j",
+            "1",
+            "-T",
+            str(round(seconds)),
+            "-f",
+            file.name,
+        ]
+        options = "-c timezone=UTC -c jit=off -c synchronous_commit=on"
+        done = subprocess.run(
+            [*command, url], capture_output=True, text=True, env={**os.environ, "PGOPTIONS": options}, check=False
+        )
+    rate = re.search(r"^tps = ([\d.]+)", done.stdout, re.M)
+    failed = re.search(r"^number of failed transactions: (\d+)", done.stdout, re.M)
+    if done.returncode or rate is None or (failed and int(failed[1])):
+        raise Void(f"pgbench: {(done.stderr or done.stdout)[-1000:]}")
+    return float(rate[1])
+
+
+class Wrk(NamedTuple):
+    per_s: float
+    p99_ms: float
+
+
+def wrk(url: str, *, connections: int, seconds: float, token: str = "") -> Wrk:
+    """Requests a second, and the 99th percentile of their time; every answer has to be a 200."""
+    if shutil.which("wrk") is None and os.geteuid() == 0 and programs.can_install():
+        subprocess.run(
+            ["apt-get", "-qq", "install", "-y", "--no-install-recommends", "wrk"], capture_output=True, check=False
+        )
+    if shutil.which("wrk") is None:
+        raise Void("wrk, a package of Debian's, is not installed")
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
+    done = subprocess.run(
+        [*command, "-H", f"Authorization: Bearer {token}", url], capture_output=True, text=True, check=False
+    )
+    rate = re.search(r"^Requests/sec: +([\d.]+)", done.stdout, re.M)
+    slow = re.search(r"^ +99% +([\d.]+)(us|ms|s)", done.stdout, re.M)
+    if done.returncode or rate is None or slow is None or re.search("Non-2xx|Socket errors", done.stdout):
+        raise Void(f"wrk: {(done.stderr or done.stdout)[-1000:]}")
+    return Wrk(float(rate[1]), float(slow[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[slow[2]])
+
+
+def prepared(sql: str, **values: str) -> str:
+    """A file of sql/ as a pgbench script: one transaction, one round trip, as the server sends it."""
+    for name, value in values.items():
+        sql = sql.replace(f"%({name})s", value)
+    return f"\\startpipeline\n{sql}\n\\endpipeline\n"

@@ -1,0 +1,341 @@
+"""The load: raw websockets on one epoll. Bytes are counted, not parsed, so that the load costs less than the server.
+
+All sockets of a room get the same bytes. So one of them, the *witness*, is kept and parsed to the last frame after
+the run, and every other one must have got exactly as many bytes. A run where somebody did not is `Void`.
+"""
+
+import json
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice, pairwise
+from typing import Any
+
+AT_ONCE = 100  # handshakes under way
+SETUP_S = 30.0
+SPACE = 1 << 20
+SEND_BUFFER = 1 << 20
+PING, PONG = b"\x89\x00", b"\x8a\x80\x00\x00\x00\x00"
+
+now = time.perf_counter
+
+
+class Void(Exception):
+    """The run does not count: something was lost, refused or cut."""
+
+
+class TooMuch(Void):
+    """The server does not take in what is sent."""
+
+
+def upgrade(port: int, path: str, *, token: str | None = None) -> bytes:
+    """The request that opens a websocket; with a token it speaks chat.v2."""
+    bearer = f"Sec-WebSocket-Protocol: chat.v2, bearer.{token}\r\n" if token else ""
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{bearer}\r\n"
+    ).encode()
+
+
+def masked(payload: bytes) -> bytes:
+    """A client's text frame. The mask is zero, which is a mask like any other and costs nothing here."""
+    size = len(payload)
+    head = struct.pack("!BB", 0x81, 0x80 | size) if size < 126 else struct.pack("!BBH", 0x81, 0x80 | 126, size)
+    return head + bytes(4) + payload
+
+
+def frame(**fields: Any) -> bytes:
+    """A client's frame with these fields."""
+    return masked(json.dumps(fields).encode())
+
+
+def whole(data: bytes | bytearray, start: int = 0) -> Iterator[tuple[int, int]]:
+    """Where the payloads of the server's whole frames begin and end."""
+    size = len(data)
+    while start + 2 <= size:
+        begin, length = start + 2, data[start + 1]
+        if length == 126:
+            if begin + 2 > size:
+                return
+            begin, length = begin + 2, (data[begin] << 8) | data[begin + 1]
+        elif length == 127:
+            raise Void("a frame of more than 64 KiB")
+        start = begin + length
+        if start > size:
+            return
+        yield begin, start
+
+
+def parsed(data: bytes | bytearray) -> list[dict[str, Any]]:
+    """The server's frames, decoded."""
+    return [json.loads(data[begin:end]) for begin, end in whole(data)]
+
+
+class Wire:
+    """One websocket. `take(at, chunk)`, if there is one, sees what comes; else it is only counted."""
+
+    __slots__ = ("fd", "got", "sock", "take")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock, self.fd = sock, sock.fileno()
+        self.got = 0
+        self.take: Callable[[float, memoryview], None] | None = None
+
+    def write(self, data: bytes) -> None:
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except ConnectionError as error:
+            raise Void(f"the server closed a socket ({error})") from None
+        if sent < len(data):
+            raise TooMuch("the server does not read what is sent")
+
+
+class Crowd:
+    """Many websockets. `pings`: the server's pings are answered; else they count as bytes that nobody expects."""
+
+    def __init__(self, port: int, *, pings: bool = False) -> None:
+        self._port, self._pings = port, pings
+        self._epoll = select.epoll()
+        self._wires: dict[int, Wire] = {}
+        self._space = bytearray(SPACE)
+        self._view = memoryview(self._space)
+        self.pinged = 0
+
+    def __enter__(self) -> "Crowd":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for wire in self._wires.values():
+            # A reset leaves no port behind in TIME_WAIT: there are fewer ports than sockets in a whole benchmark.
+            wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            wire.sock.close()
+        self._epoll.close()
+
+    def plain(self) -> Wire:
+        """A connection without a request yet, which is not a websocket."""
+        sock = socket.create_connection(("127.0.0.1", self._port))
+        sock.setblocking(False)
+        wire = Wire(sock)
+        self._wires[wire.fd] = wire
+        self._epoll.register(wire.fd, select.EPOLLIN)
+        return wire
+
+    # --- before the run: parsed, not measured ---------------------------------------------------------
+
+    def open(self, requests: Iterable[bytes], *, hello: bool = True) -> list[Wire]:
+        """Connects; each wire has its 101, and its first frame if there is to be a `hello`."""
+        opened: list[Wire] = []
+        waiting: dict[int, tuple[Wire, bytes, bytearray]] = {}
+        todo = iter(requests)
+        deadline = now() + SETUP_S * 4
+        while True:
+            for request in islice(todo, AT_ONCE - len(waiting)):
+                sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                sock.setblocking(False)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.connect_ex(("127.0.0.1", self._port))
+                wire = Wire(sock)
+                opened.append(wire)
+                self._wires[wire.fd] = wire
+                waiting[wire.fd] = (wire, request, bytearray())
+                self._epoll.register(wire.fd, select.EPOLLOUT)
+            if not waiting:
+                return opened
+            if now() > deadline:
+                raise Void(f"{len(waiting)} handshakes did not end")
+            for fd, event in self._epoll.poll(1.0):
+                if fd not in waiting:
+                    self._read(fd)
+                    continue
+                wire, request, heard = waiting[fd]
+                if event & select.EPOLLOUT:
+                    wire.write(request)
+                    self._epoll.modify(fd, select.EPOLLIN)
+                    continue
+                heard += wire.sock.recv(65_536)
+                head, end, rest = bytes(heard).partition(b"\r\n\r\n")
+                if end and not head.startswith(b"HTTP/1.1 101"):
+                    raise Void(f"refused: {heard[:300]!r}")
+                if not heard or (event & select.EPOLLHUP):
+                    raise Void("the server hung up in a handshake")
+                if end and (not hello or any(whole(rest))):
+                    del waiting[fd]
+
+    def ask(self, questions: Sequence[tuple[Wire, bytes]], answers: int = 1) -> None:
+        """Sends each wire its frames and waits until it has so many whole frames of answer."""
+        todo = iter(questions)
+        waiting: dict[int, bytearray] = {}
+        deadline = now() + SETUP_S * 4
+
+        def take(fd: int) -> Callable[[float, memoryview], None]:
+            def taken(_: float, chunk: memoryview) -> None:
+                waiting[fd] += chunk
+                if sum(1 for _ in whole(waiting[fd])) >= answers:
+                    if errors := [each for each in parsed(waiting.pop(fd)) if each.get("type") == 14]:
+                        raise Void(f"refused: {errors[0]}")
+                    self._wires[fd].take = None
+
+            return taken
+
+        while True:
+            for wire, data in islice(todo, AT_ONCE - len(waiting)):
+                waiting[wire.fd] = bytearray()
+                wire.take = take(wire.fd)
+                wire.write(data)
+            if not waiting:
+                return
+            if now() > deadline:
+                raise Void(f"{len(waiting)} sockets got no answer")
+            self.pull(1.0)
+
+    # --- the run --------------------------------------------------------------------------------------
+
+    def pull(self, timeout_s: float) -> int:
+        """Reads what there is, once; how many wires had something."""
+        events = self._epoll.poll(timeout_s, 16_384)
+        for fd, _ in events:
+            self._read(fd)
+        return len(events)
+
+    def _read(self, fd: int) -> None:
+        wire = self._wires[fd]
+        try:
+            size = wire.sock.recv_into(self._space)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise Void(f"the server cut a socket ({error})") from None
+        if not size:
+            raise Void("the server closed a socket")
+        if self._pings and size == 2 and self._view[:2] == PING:
+            self.pinged += 1
+            return wire.write(PONG)
+        wire.got += size
+        if wire.take is not None:
+            wire.take(now(), self._view[:size])
+
+    def quiet(self, seconds: float) -> None:
+        """Reads (and answers pings) for so long."""
+        end = now() + seconds
+        while (left := end - now()) > 0:
+            self.pull(left)
+
+
+class Witness:
+    """Keeps all that comes on a wire, and when."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.data = bytearray()
+        self.marks: list[tuple[float, int]] = []
+        self.count = 0  # whole frames so far
+        self._from = 0
+        wire.take = self._take
+        wire.got = 0
+
+    def _take(self, at: float, chunk: memoryview) -> None:
+        self.data += chunk
+        self.marks.append((at, len(self.data)))
+        for _, end in whole(self.data, self._from):
+            self._from = end
+            self.count += 1
+
+    def frames(self) -> list[dict[str, Any]]:
+        """What came, decoded."""
+        return parsed(self.data)
+
+    def ends(self) -> list[int]:
+        """Where each frame ends in the stream: the same for every socket of the room."""
+        return [end for _, end in whole(self.data)]
+
+
+class Marks:
+    """Notes how many bytes a wire had at which moment."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.marks: list[tuple[float, int]] = []
+        wire.take = self._take
+        wire.got = 0
+        self._wire = wire
+
+    def _take(self, at: float, chunk: memoryview) -> None:
+        self.marks.append((at, self._wire.got))
+
+
+def delays(marks: list[tuple[float, int]], ends: list[int], due: Sequence[float]) -> Iterator[float]:
+    """For each frame of a stream: seconds from when it was due to when its last byte was there."""
+    number = 0
+    for at, got in marks:
+        while number < len(ends) and ends[number] <= got:
+            yield at - due[number]
+            number += 1
+
+
+class Author:
+    """A wire that writes and hears only its acks: chat.v2, not resumed. Keeps them, and when they came."""
+
+    def __init__(self, wire: Wire, room_id: int, name: str) -> None:
+        self.wire, self.room_id, self._name = wire, room_id, name
+        self.reset(0)
+
+    def reset(self, run: int) -> None:
+        """Begins a new run: its clientIds are new."""
+        self.run = run
+        self._acks = Witness(self.wire)
+        self.due: list[float] = []
+
+    @property
+    def said(self) -> int:
+        return len(self.due)
+
+    @property
+    def acked(self) -> int:
+        return self._acks.count
+
+    def say(self, due: Sequence[float]) -> None:
+        """Writes one message for each moment at which one was due."""
+        first = self.said
+        self.due += due
+        self.wire.write(b"".join(self.message(first + each) for each in range(len(due))))
+
+    def message(self, number: int) -> bytes:
+        """100 bytes of text, a clientId of 24 characters."""
+        text = f"message {number:010} ".ljust(100, ".")
+        client_id = f"{self._name:>10.10}-{self.run:04}-{number:08}".replace(" ", "0")
+        return masked(
+            b'{"type":1,"chatroomId":%d,"chatmessage":"%b","clientId":"%b"}'
+            % (self.room_id, text.encode(), client_id.encode())
+        )
+
+    def check(self) -> None:
+        """Every message has its ack, in order, and is new. Raises `Void`."""
+        acks = self._acks.frames()
+        if len(acks) != self.said:
+            raise Void(f"{len(acks)} of {self.said} acks")
+        for number, ack in enumerate(acks):
+            if ack["type"] != 13 or not ack["clientId"].endswith(f"-{number:08}") or ack["duplicate"]:
+                raise Void(f"not the ack of message {number}: {ack}")
+
+    def ack_delays(self) -> Iterator[float]:
+        """Seconds from when each message was due to its ack."""
+        return delays(self._acks.marks, self._acks.ends(), self.due)
+
+
+def check_room(witness: Witness, crowd: Sequence[Wire], said: int) -> None:
+    """The witness heard each of the `said` messages once, numbered without a hole; the crowd as many bytes."""
+    frames = witness.frames()
+    if len(frames) != said:
+        raise Void(f"{len(frames)} of {said} messages were delivered")
+    for each, following in pairwise(frames):
+        if following["seq"] != each["seq"] + 1:
+            raise Void(f"{following['seq']} came after {each['seq']}")
+    if len({each["chatmessage"] + each["clientId"] for each in frames}) != said:
+        raise Void("a message was delivered twice")
+    short = [wire for wire in crowd if wire.got != len(witness.data)]
+    if short:
+        raise Void(f"{len(short)} of {len(crowd)} sockets got other bytes than the one that was parsed")

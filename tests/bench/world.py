@@ -1,0 +1,228 @@
+"""Where it happens: a scratch database with people and rooms put in by SQL, minted tokens, and a server on it."""
+
+import http.client
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any, NamedTuple
+
+import psycopg2
+
+from chat import config, schema
+from chat.security import Tokens
+from tests.actors import ROOT, free_port, password_hash
+from tests.bench import machine
+from tests.bench.wires import Crowd, Void, Wire, frame, now, upgrade
+
+FIRST_SEQ = 1_000_000  # rooms begin here, so that all numbers of a run are as long as one another
+START_S = 20.0
+HOUR = "3600"
+
+
+class Person(NamedTuple):
+    id: int
+    token: str
+
+
+@dataclass
+class World:
+    """The database. `url` names it, `version` is PostgreSQL's."""
+
+    url: str
+    amqp_url: str
+    secret: str
+    epoch: str
+    version: str
+    connection: Any
+
+    def sql(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Runs a statement; its rows."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(text, values or None)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    @property
+    def name(self) -> str:
+        return self.url.rsplit("/", 1)[1].split("?")[0]
+
+    def people(self, count: int) -> list[Person]:
+        """So many new accounts, with tokens; all have the password of the tests."""
+        prefix = token_hex(3)
+        rows = self.sql(
+            "INSERT INTO users (username, email, password_hash) "
+            "SELECT %s || to_char(n, 'FM00000'), %s || to_char(n, 'FM00000') || '@example.com', %s "
+            "FROM generate_series(1, %s) AS n RETURNING id, username, email",
+            f"p-{prefix}-",
+            f"p-{prefix}-",
+            password_hash(),
+            count,
+        )
+        tokens = Tokens(self.secret, ttl_hours=24, epoch=self.epoch)
+        return [Person(row[0], tokens.issue(*row)[0]) for row in sorted(rows)]
+
+    def rooms(self, count: int) -> list[int]:
+        """So many new rooms, as if each had a million events."""
+        rows = self.sql(
+            "INSERT INTO rooms (name, last_seq, last_message_no) "
+            "SELECT %s || n, %s, %s FROM generate_series(1, %s) AS n RETURNING id",
+            f"room-{token_hex(4)}-",
+            FIRST_SEQ,
+            FIRST_SEQ,
+            count,
+        )
+        return sorted(row[0] for row in rows)
+
+    def join(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Makes (room, user) pairs members."""
+        self.sql(
+            "INSERT INTO members (room_id, user_id) SELECT * FROM unnest(%s::bigint[], %s::bigint[])",
+            [room for room, _ in pairs],
+            [user for _, user in pairs],
+        )
+
+    def settle(self) -> None:
+        """Statistics for the planner, and nothing left for the vacuum to begin within a run."""
+        self.sql("VACUUM ANALYZE")
+
+    def commits(self) -> int:
+        """A number that rises by one with each transaction that writes; in the whole cluster."""
+        return int(self.sql("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")[0][0])
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    """A scratch database on the server of .env or the environment, dropped at the end."""
+    found = config.load(dotenv=ROOT / ".env")
+    with schema.scratch(found.database_url) as url:
+        schema.reset(url)
+        connection = psycopg2.connect(url)
+        connection.autocommit = True
+        try:
+            it = World(url, found.amqp_url, token_hex(32), "", "", connection)
+            it.epoch = it.sql("SELECT id::text FROM epoch")[0][0]
+            it.version = it.sql("SHOW server_version")[0][0].split()[0]
+            yield it
+        finally:
+            connection.close()
+
+
+class Spent(NamedTuple):
+    """CPU seconds."""
+
+    server: float
+    postgres: float
+    rabbitmq: float
+
+
+class Clocks(NamedTuple):
+    """CPU seconds of each process, by its id, at one moment."""
+
+    server: dict[int, float]
+    postgres: dict[int, float]
+    rabbitmq: dict[int, float]
+
+    def __sub__(self, before: "Clocks") -> Spent:
+        return Spent(
+            *(sum(now - old.get(pid, 0.0) for pid, now in new.items()) for new, old in zip(self, before, strict=True))
+        )
+
+
+class Server:
+    """A running server, of whatever kind, on its core."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, database: str = "") -> None:
+        self.pid, self.port, self._database = process.pid, port, database
+        self._rabbitmq = machine.rabbitmq_pids() if database else []
+
+    def spent(self) -> Clocks:
+        """CPU time so far, of its process tree and of the services beside it; for the difference of two."""
+        return Clocks(
+            machine.cpu_s(machine.tree(self.pid)),
+            machine.cpu_s(machine.postgres_pids(self._database) if self._database else ()),
+            machine.cpu_s(self._rabbitmq),
+        )
+
+    def memory_kib(self) -> float:
+        return machine.memory_kib(self.pid)
+
+
+@contextmanager
+def chat_server(it: World, **settings: str) -> Iterator[Server]:
+    """`chat serve` on the world. No rate limit; no pings either, unless asked: they would come into the counts."""
+    port = free_port()
+    environment = {
+        "DATABASE_URL": it.url,
+        "AMQP_URL": it.amqp_url,
+        "AMQP_PREFIX": f"bench-{token_hex(4)}.",
+        "JWT_SECRET": it.secret,
+        "PORT": str(port),
+        "MESSAGES_PER_S": "0",
+        "HEARTBEAT_S": HOUR,
+        **settings,
+    }
+    with child([sys.executable, "-m", "chat", "serve"], environment) as process:
+        answers(process, port, "/health/ready", whole='"broker":"ok"')
+        yield Server(process, port, it.name)
+
+
+@contextmanager
+def reference(name: str, *args: object) -> Iterator[Server]:
+    """A server of references.py."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.bench.references", name, str(port), *map(str, args)]
+    with child(command, {}) as process:
+        answers(process, port)
+        yield Server(process, port)
+
+
+@contextmanager
+def child(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process on the server's core; what it says is shown if it ends by itself. Killed at the end."""
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            preexec_fn=machine.pin(machine.SERVER_CORE),
+        )
+        try:
+            yield process
+            if process.poll() is not None:
+                said.seek(0)
+                raise Void(f"{' '.join(command[1:4])} ended by itself: {said.read()[-2000:].decode()}")
+        finally:
+            process.kill()  # it has nothing to lose, and a good order for ten thousand sockets takes its time
+            process.wait()
+
+
+def answers(process: subprocess.Popen[bytes], port: int, path: str = "/", whole: str = "") -> None:
+    """Waits until a server answers at `path`; with `whole` somewhere in the answer."""
+    deadline = now() + START_S
+    while now() < deadline and process.poll() is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_S)
+        with suppress(OSError, http.client.HTTPException):
+            connection.request("GET", path)
+            if whole in connection.getresponse().read().decode():
+                return
+        connection.close()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+    raise Void("the server did not start")
+
+
+def go_live(crowd: Crowd, places: Sequence[tuple[Wire, int]]) -> None:
+    """Resumes the room for each wire."""
+    crowd.ask([(wire, frame(type=11, chatroomId=room, after=FIRST_SEQ)) for wire, room in places])
+
+
+def chat_upgrade(server: Server, person: Person) -> bytes:
+    """How a person opens a websocket of chat.v2."""
+    return upgrade(server.port, "/v1/ws", token=person.token)

@@ -1,0 +1,1 @@
+"""What the project promises, tried by breaking things. See README.md here."""

@@ -1,0 +1,285 @@
+"""The fault run: people write and read in a few rooms while one thing after the other breaks; then all is counted.
+
+`python -m tests.faults.run --faults 300` goes on where an earlier run was stopped: every round of ten faults, once
+it is checked, is a line in the results file, and the table is of all its lines.
+"""
+
+import argparse
+import asyncio
+import bisect
+import itertools
+import json
+import logging
+import random
+import shutil
+import signal
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from tests.faults.breaking import KINDS, Breaker
+from tests.faults.crowd import (
+    TROUBLE,
+    Client,
+    Observer,
+    OldObserver,
+    RestWriter,
+    SocketWriter,
+    Writer,
+    read_page,
+    text_of,
+)
+from tests.faults.history import Fault, History, check
+from tests.faults.stage import Server, Services, private_services, two_servers
+
+ROUND = 10  # faults between two counts
+ROOMS = 4
+RECOVERY_S = 30.0  # after a fault is mended, everybody is served again by then
+OVERLAP = 0.15  # how many faults are followed by the next before everybody is served again
+RESULTS = Path(".faults/results.jsonl")
+
+say = logging.getLogger("faults").info
+
+
+@dataclass
+class Result:
+    """What a round came to. `faults`: kind, and the longest pause in seconds that an observer had."""
+
+    seed: int
+    faults: list[tuple[str, float]] = field(default_factory=list)
+    acked: int = 0
+    undecided: int = 0
+    failed: int = 0
+    resends: int = 0
+    events: int = 0
+    wrong: list[tuple[str, str]] = field(default_factory=list)
+
+
+async def play(
+    services: Services, servers: tuple[Server, Server], seed: int, faults: int, *, frames: int = 0, per_s: float = 65.0
+) -> Result:
+    """One round: `faults` of them in an order that `seed` decides, and at least `frames` frames to the observers."""
+    chance = random.Random(seed)
+    result = Result(seed)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as http:
+        rooms = await _prepare(http, servers, seed)
+        sockets = [SocketWriter(http, servers, n % 2, seed + n, rooms=rooms, per_s=per_s) for n in range(4)]
+        rests = [RestWriter(http, servers, n % 2, seed + n, rooms=rooms, per_s=per_s / 2) for n in range(4, 6)]
+        writers: list[Writer] = [*sockets, *rests]
+        watchers = [Observer(http, servers, n % 2, seed + n, rooms=rooms) for n in range(6, 10)]
+        old = [OldObserver(http, servers, n % 2, seed + n, rooms=rooms) for n in range(10, 12)]
+        everybody: list[Client] = [*writers, *watchers, *old]
+        for number, client in enumerate(everybody):
+            await client.sign_up(f"c{seed % 10**6}-{number}-{time.time_ns() % 10**9}")
+        for each in old:
+            for room in rooms:
+                url = f"{each.url}/v1/chat/rooms/{room}/members/me"
+                async with http.put(url, headers=each.headers) as response:
+                    response.raise_for_status()
+        tasks = [asyncio.create_task(client.run()) for client in everybody]
+        breaker = Breaker(services, servers, rooms, chance)
+        moments: list[tuple[str, float]] = []
+        try:
+            await _served(everybody, time.monotonic(), result, "the start")
+            for kind in chance.sample(list(KINDS), faults):
+                await asyncio.sleep(chance.uniform(0.2, 1.0))
+                moments.append((kind, time.monotonic()))
+                say("%s", kind)
+                await KINDS[kind](breaker)
+                if chance.random() >= OVERLAP:
+                    await _served([*writers, *watchers], time.monotonic(), result, kind)
+            while sum(len(watcher.beats) for watcher in watchers) < frames:
+                await asyncio.sleep(0.1)
+            end = time.monotonic()
+            await _served([*writers, *watchers], end, result, "the last fault")
+            await _come_to_rest(writers, result)
+            history = History([write for writer in writers for write in writer.writes])
+            history.logs = {room: await _whole_log(http, servers, writers[0], room, result) for room in rooms}
+            await _caught_up(watchers, history, result)
+        finally:
+            for task in tasks:
+                task.cancel()
+            for client, died in zip(everybody, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
+                if not isinstance(died, asyncio.CancelledError):
+                    client.odd.append(f"{client.name} broke off: {died!r}")
+        history.views = [view for each in watchers for view in each.views.values()]
+        history.views += [view for each in old for view in each.views.values()]
+        result.wrong += [(str(kind), text) for kind, text in check(history)]
+        result.wrong += [("odd", text) for client in everybody for text in client.odd]
+    result.faults = [
+        (kind, round(_longest_pause(watchers, since, until), 2))
+        for (kind, since), until in zip(moments, [*(moment for _, moment in moments[1:]), end], strict=True)
+    ]
+    result.acked = sum(bool(write.seqs) for write in history.writes)
+    result.undecided = sum(not write.seqs and not write.failed for write in history.writes)
+    result.failed = sum(write.failed for write in history.writes)
+    result.resends = sum(writer.resends for writer in writers)
+    result.events = sum(len(view.entries) for view in history.views)
+    return result
+
+
+async def _prepare(http: aiohttp.ClientSession, servers: tuple[Server, Server], seed: int) -> list[int]:
+    owner = RestWriter(http, servers, 0, seed, rooms=[], per_s=1)
+    await owner.sign_up(f"o{seed % 10**6}-{time.time_ns() % 10**9}")
+    rooms = []
+    for number in range(ROOMS):
+        body = {"name": f"{owner.name} {number}", "topic": ""}
+        async with http.post(f"{owner.url}/v1/chat/rooms", json=body, headers=owner.headers) as response:
+            response.raise_for_status()
+            rooms.append((await response.json())["id"])
+    return rooms
+
+
+async def _served(clients: Sequence[Client], since: float, result: Result, kind: str) -> None:
+    """Waits until each of them has had something good since then; to wait in vain is wrong."""
+    deadline = time.monotonic() + RECOVERY_S
+    while waiting := [client.name for client in clients if not client.beats or client.beats[-1] < since]:
+        if time.monotonic() > deadline:
+            result.wrong.append(("stuck", f"after {kind}: {', '.join(waiting)}"))
+            return
+        await asyncio.sleep(0.02)
+
+
+async def _come_to_rest(writers: list[Writer], result: Result) -> None:
+    """Nothing new; what nobody knows is repeated until it is known."""
+    for writer in writers:
+        writer.quiet = True
+    deadline = time.monotonic() + RECOVERY_S
+    while waiting := [writer.name for writer in writers if not writer.settled]:
+        if time.monotonic() > deadline:
+            result.wrong.append(("stuck", f"repeats have no end: {', '.join(waiting)}"))
+            return
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(1.0)  # what is under way
+
+
+async def _whole_log(
+    http: aiohttp.ClientSession, servers: tuple[Server, Server], reader: Writer, room: int, result: Result
+) -> list[tuple[int, str]]:
+    """The room's log as both servers tell it."""
+    told: list[list[tuple[int, str]]] = []
+    for server in servers:
+        log: list[tuple[int, str]] = []
+        deadline = time.monotonic() + RECOVERY_S
+        while True:
+            try:
+                page = await read_page(http, server.url, reader.headers, room, log[-1][0] if log else 0)
+            except TROUBLE:
+                assert time.monotonic() < deadline, "the log cannot be read"
+                await asyncio.sleep(0.2)
+                continue
+            if not page:
+                break
+            log += [(frame["seq"], text_of(frame)) for frame in page]
+        told.append(log)
+    if told[0] != told[1]:
+        result.wrong.append((Fault.TWO_VALUES, f"the servers disagree about room {room}"))
+    return told[1]
+
+
+async def _caught_up(watchers: list[Observer], history: History, result: Result) -> None:
+    deadline = time.monotonic() + RECOVERY_S
+    while time.monotonic() < deadline:
+        if all(watcher.last(room) == log[-1][0] for watcher in watchers for room, log in history.logs.items()):
+            return
+        await asyncio.sleep(0.05)
+
+
+def _longest_pause(watchers: list[Observer], since: float, until: float) -> float:
+    longest = 0.0
+    for watcher in watchers:
+        first, last = bisect.bisect_right(watcher.beats, since), bisect.bisect_right(watcher.beats, until)
+        moments = [since, *watcher.beats[first:last], until]
+        longest = max(longest, *(after - before for before, after in itertools.pairwise(moments)))
+    return longest
+
+
+# --- many rounds --------------------------------------------------------------------------------------
+
+
+def table(results: list[Result]) -> str:
+    """What it all came to."""
+    pauses: dict[str, list[float]] = defaultdict(list)
+    wrong: Counter[str] = Counter()
+    for result in results:
+        for kind, pause in result.faults:
+            pauses[kind].append(pause)
+        wrong.update(kind for kind, _ in result.wrong)
+    order = sorted(pauses, key=list(KINDS).index)
+    lines = ["| fault | times | longest pause, s | median, s |", "|---|---:|---:|---:|"]
+    for kind in order:
+        each = sorted(pauses[kind])
+        lines.append(f"| {kind} | {len(each)} | {each[-1]:.1f} | {each[len(each) // 2]:.1f} |")
+    lines.append(f"| **all** | **{sum(map(len, pauses.values()))}** | | |")
+    sums = {
+        "writes acked": sum(result.acked for result in results),
+        "… undecided in the end": sum(result.undecided for result in results),
+        "… certainly failed, and given up": sum(result.failed for result in results),
+        "resends": sum(result.resends for result in results),
+        "events seen by observers": sum(result.events for result in results),
+        "lost": wrong[Fault.LOST] + wrong[Fault.HOLE],
+        "doubled, or two values": wrong[Fault.DOUBLED] + wrong[Fault.TWO_VALUES],
+        "out of order": wrong[Fault.BACKWARDS],
+        "failed, and there all the same": wrong[Fault.RISEN] + wrong[Fault.STRANGE],
+        "stuck or odd": wrong["stuck"] + wrong["odd"],
+    }
+    lines += ["", "| counted | |", "|---|---:|", *(f"| {name} | {count:,} |" for name, count in sums.items())]
+    return "\n".join(lines)
+
+
+def read_results(path: Path) -> list[Result]:
+    if not path.exists():
+        return []
+    results = [Result(**json.loads(line)) for line in path.read_text().splitlines()]
+    for result in results:
+        result.faults = [(kind, pause) for kind, pause in result.faults]
+    return results
+
+
+async def _rounds(services: Services, path: Path, faults: int, seed: int | None) -> None:
+    async with two_servers(services, resume_events=300, db_connections=6) as servers:
+        while (done := sum(len(result.faults) for result in read_results(path))) < faults:
+            chosen = random.randrange(10**9) if seed is None else seed
+            print(f"--- {done} of {faults} faults; seed {chosen}", flush=True)
+            result = await play(services, servers, chosen, ROUND)
+            with path.open("a") as results:
+                results.write(json.dumps(asdict(result)) + "\n")
+            for kind, text in result.wrong:
+                print(f"WRONG: {kind}: {text}", flush=True)
+            if result.wrong:
+                kept = path.parent / f"logs-{chosen}"
+                kept.mkdir(exist_ok=True)
+                for server in servers:
+                    shutil.copy(server.log, kept)
+            if seed is not None:
+                return
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Breaks a chat server again and again, and counts.")
+    parser.add_argument("--faults", type=int, default=300, help="how many in all, those of earlier runs included")
+    parser.add_argument("--seed", type=int, help="one round with this seed")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    logging.getLogger("faults").setLevel(logging.INFO)
+    for number in (signal.SIGINT, signal.SIGTERM):  # in the background of a shell the first is ignored
+        signal.signal(number, signal.default_int_handler)
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with private_services() as services:
+            asyncio.run(_rounds(services, args.results, args.faults, args.seed))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here")
+    results = read_results(args.results)
+    print(table(results))
+    sys.exit(any(result.wrong for result in results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""Where faults may happen: a PostgreSQL, a RabbitMQ, two servers and the wires between them, all of it our own.
+
+clients ─ proxy ─ server ─ proxy ─ PostgreSQL
+                     └──── proxy ─ RabbitMQ
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+
+from chat import machine, schema
+from chat.config import Settings
+from chat.postgres import PrivatePostgres
+from chat.rabbitmq import PrivateRabbit
+from tests.actors import ROOT, as_text, settings_for
+from tests.proxy import Proxy
+
+READY_S = 30.0
+
+
+class Services:
+    """A PostgreSQL and a RabbitMQ that nobody else uses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.postgres = PrivatePostgres(folder / "postgres", port=_port())
+        self.rabbit = PrivateRabbit(folder / "rabbitmq", port=_port())
+
+    def start(self) -> None:
+        self.postgres.start()
+        self.start_rabbit()
+
+    def start_rabbit(self) -> None:
+        """A node may listen for a moment before it knows its user."""
+        for _ in range(5):
+            with contextlib.suppress(machine.NotStarted):
+                return self.rabbit.start()
+            time.sleep(1)
+        self.rabbit.start()
+
+    def stop(self) -> None:
+        for pid in (*self.postgres_pids(), *self.rabbit_pids()):
+            _signal(pid, signal.SIGCONT)
+        self.rabbit.stop()
+        self.postgres.stop()
+
+    def postmaster(self) -> int:
+        return int((self.postgres.data / "postmaster.pid").read_text().splitlines()[0])
+
+    def postgres_pids(self) -> list[int]:
+        """The postmaster and all that it has started."""
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            return [self.postmaster(), *_children(self.postmaster())]
+        return []
+
+    def rabbit_pids(self) -> list[int]:
+        """The Erlang machine alone: its helpers only wait for it."""
+        with contextlib.suppress(OSError, ValueError):
+            pid = int((self.rabbit.folder / "pid").read_text())
+            return [each for each in (pid, *_children(pid)) if "beam" in machine.command_of(each)]
+        return []
+
+    def administer(self, *statements: str) -> None:
+        """Runs SQL as the superuser that our private server has."""
+        connection = psycopg2.connect(self.postgres.url, connect_timeout=5)
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+        finally:
+            connection.close()
+
+    def backends(self) -> list[int]:
+        """The processes that serve our servers' connections."""
+        connection = psycopg2.connect(self.postgres.url, connect_timeout=5)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'chat %'")
+                return [pid for (pid,) in cursor.fetchall()]
+        finally:
+            connection.close()
+
+
+@contextlib.contextmanager
+def private_services() -> Iterator[Services]:
+    """Services in a folder of their own, which goes with them. Skips the test where they are not installed."""
+    folder = Path(tempfile.mkdtemp(prefix="chat-faults-"))
+    folder.chmod(0o755)  # the servers' own users go through here
+    services = Services(folder)
+    if services.postgres.bin() is None or services.rabbit.bin() is None:
+        shutil.rmtree(folder)
+        pytest.skip("PostgreSQL and RabbitMQ have to be installed")
+    try:
+        services.start()
+        schema.reset(services.postgres.url)
+        yield services
+    finally:
+        services.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Server:
+    """`python -m chat serve`, with a proxy before it and two behind it. It may be killed and started again."""
+
+    def __init__(self, name: str, settings: Settings, folder: Path) -> None:
+        self.name, self._settings = name, settings
+        self.port = _port()
+        self.log = folder / f"{name}.log"
+        self.front = Proxy("127.0.0.1", self.port)
+        self.to_postgres = _proxy(settings.database_url)
+        self.to_rabbit = _proxy(settings.amqp_url)
+        self.process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.front.port}"
+
+    async def start(self) -> None:
+        """Starts the process; returns when it answers."""
+        settings = dataclasses.replace(
+            self._settings,
+            port=self.port,
+            database_url=self.to_postgres.instead_of(self._settings.database_url),
+            amqp_url=self.to_rabbit.instead_of(self._settings.amqp_url),
+        )
+        named = {each.name.upper(): as_text(getattr(settings, each.name)) for each in dataclasses.fields(settings)}
+        with self.log.open("a") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "chat", "serve"),
+                cwd=ROOT,
+                env={**os.environ, **named},
+                stdin=asyncio.subprocess.DEVNULL,
+                stderr=log,
+            )
+        async with asyncio.timeout(READY_S):
+            while not await asyncio.to_thread(machine.listens, "127.0.0.1", self.port):
+                assert self.process.returncode is None, f"{self.name} does not start; see {self.log}"
+                await asyncio.sleep(0.05)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    async def ended(self, within_s: float = 15.0) -> int:
+        assert self.process is not None
+        return await asyncio.wait_for(self.process.wait(), within_s)
+
+    async def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        await self.ended()
+
+    def memory_mb(self) -> float:
+        """What the process holds in memory."""
+        assert self.process is not None
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    async def __aenter__(self) -> Self:
+        for proxy in (self.front, self.to_postgres, self.to_rabbit):
+            await proxy.__aenter__()
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.front.cut()
+        if self.process is not None and self.process.returncode is None:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGTERM)
+            try:
+                await self.ended(10)
+            except TimeoutError:
+                await self.kill()
+        for proxy in (self.front, self.to_postgres, self.to_rabbit):
+            await proxy.__aexit__()
+
+
+@contextlib.asynccontextmanager
+async def two_servers(services: Services, **changed: Any) -> AsyncIterator[tuple[Server, Server]]:
+    """Two servers on the services, side by side."""
+    settings = settings_for(services.postgres.url, amqp_url=services.rabbit.url, heartbeat_s=5.0, **changed)
+    first, second = (Server(name, settings, services.folder) for name in ("one", "two"))
+    async with first, second:
+        yield first, second
+
+
+def _port() -> int:
+    """A port that stays ours while nobody listens there: not one of those that outgoing connections get."""
+    return machine.free_port(random.randrange(10_000, 15_000))
+
+
+def _proxy(url: str) -> Proxy:
+    parts = urlsplit(url)
+    return Proxy(parts.hostname or "127.0.0.1", parts.port or 0)
+
+
+def _children(pid: int) -> list[int]:
+    """The processes below one, at any depth."""
+    found: list[int] = []
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in listed.read_text().split():
+            found += [int(child), *_children(int(child))]
+    return found
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -1,0 +1,24 @@
+"""The fault run in its short form: ten faults, in an order that the seed in the output decides."""
+
+import os
+import random
+
+import pytest
+
+from tests.faults.run import play, table
+from tests.faults.stage import Services, two_servers
+
+FAULTS, FRAMES = 10, 2_000
+
+
+@pytest.mark.timeout(300)
+async def test_nothing_is_lost_doubled_or_out_of_order(services: Services) -> None:
+    seed = int(os.environ.get("SEED") or random.randrange(10**9))
+    print(f"SEED={seed}")
+    async with two_servers(services, resume_events=300, db_connections=6) as servers:
+        result = await play(services, servers, seed, FAULTS, frames=FRAMES)
+        logs = "".join(server.log.read_text() for server in servers)
+    print(table([result]))
+    assert result.wrong == [], logs[-5000:]
+    assert result.acked > FRAMES / 20
+    assert "Traceback" not in logs

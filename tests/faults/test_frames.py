@@ -1,0 +1,275 @@
+"""Bad frames: the right close code or the right answer, the process unharmed, the others served.
+
+FRAMES says how many are generated; `make test-faults` takes 100,000.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import struct
+from base64 import b64encode
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.actors import GENERAL, Chat, Person, unique
+from tests.faults.stage import Server
+
+FRAMES = int(os.environ.get("FRAMES", "3000"))
+pytestmark = pytest.mark.timeout(60 + FRAMES / 100)
+
+CONTINUE, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+PROTOCOL_ERROR = 1002
+
+
+def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: bool = True) -> bytes:
+    """A frame as a client sends it, or as none should."""
+    size, mask = len(payload), 0x80 if masked else 0
+    head = bytes((fin << 7 | rsv << 4 | opcode,))
+    if size < 126:
+        head += bytes((mask | size,))
+    elif size < 65_536:
+        head += struct.pack("!BH", mask | 126, size)
+    else:
+        head += struct.pack("!BQ", mask | 127, size)
+    return head + bytes(4) * masked + payload  # masked with zeros
+
+
+def said(text: object) -> bytes:
+    return frame(TEXT, json.dumps(text).encode() if not isinstance(text, bytes) else text)
+
+
+class Raw:
+    """A websocket of which every byte is our own."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def sends(self, *frames: bytes) -> None:
+        with contextlib.suppress(OSError):
+            for each in frames:
+                self.writer.write(each)
+                await self.writer.drain()
+
+    async def hears(self) -> tuple[int, bytes]:
+        """The next frame's opcode and payload."""
+        first, size = await self.reader.readexactly(2)
+        if size == 126:
+            (size,) = struct.unpack("!H", await self.reader.readexactly(2))
+        elif size == 127:
+            (size,) = struct.unpack("!Q", await self.reader.readexactly(8))
+        return first & 15, await self.reader.readexactly(size)
+
+    async def closed(self) -> int | None:
+        """The close code; None if the connection ended without."""
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(10):
+                while True:
+                    opcode, payload = await self.hears()
+                    if opcode == CLOSE:
+                        return int(struct.unpack("!H", payload[:2])[0]) if payload else 1005
+        return None
+
+    async def error(self) -> str:
+        """The code of the next error frame."""
+        async with asyncio.timeout(10):
+            while True:
+                opcode, payload = await self.hears()
+                assert opcode != CLOSE, f"closed with {payload!r}"
+                if opcode == TEXT and json.loads(payload)["type"] == 14:
+                    return str(json.loads(payload)["code"])
+
+
+@contextlib.asynccontextmanager
+async def raw(server: Server, person: Person) -> AsyncIterator[Raw]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        key = b64encode(b"0123456789abcdef").decode()
+        head = (
+            "GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Protocol: chat.v2, bearer.{person.token}\r\n\r\n"
+        )
+        writer.write(head.encode())
+        await reader.readuntil(b"\r\n\r\n")
+        yield Raw(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+@pytest.fixture(scope="module")
+async def alice(servers: tuple[Server, Server]) -> AsyncIterator[Person]:
+    async with Chat(servers[0].url) as chat:
+        yield await chat.sign_up("alice")
+
+
+async def is_served(person: Person) -> None:
+    """Somebody else talks as if nothing had happened."""
+    wire = await person.connects()
+    await wire.resume(GENERAL, after=10**9)
+    text = unique("fine")
+    await wire.says(text, clientId=text)
+    await wire.hears(text)
+    await wire.close()
+
+
+MESSAGE = json.dumps({"type": 1, "chatroomId": 1, "chatmessage": "hé", "clientId": "12345678"}, ensure_ascii=False)
+HALF = MESSAGE.encode().index("é".encode()) + 1  # in the middle of a letter
+
+CLOSED = {
+    "a frame too large": ([frame(TEXT, b" " * 70_000)], 1009),
+    "a frame that says it is huge": ([bytes((0x81, 0xFF)) + b"\x7f" + b"\xff" * 7 + bytes(4)], 1009),
+    "fragments without end": ([frame(TEXT, b" " * 1000, fin=False), *[frame(0, b" " * 1000, fin=False)] * 70], 1009),
+    "a binary frame": ([frame(BINARY, b"x")], 1003),
+    "bad UTF-8": ([frame(TEXT, b'{"type":1,"x":"\xff"}')], 1007),
+    "bad UTF-8, split": ([frame(TEXT, b'{"x":"\xc3', fin=False), frame(0, b'("}')], 1007),
+    "bad UTF-8, a surrogate": ([frame(TEXT, b'"\xed\xa0\x80"')], 1007),
+    "the first reserved bit": ([frame(TEXT, b"{}", rsv=4)], PROTOCOL_ERROR),
+    "the second reserved bit": ([frame(TEXT, b"{}", rsv=2)], PROTOCOL_ERROR),
+    "the third reserved bit": ([frame(TEXT, b"{}", rsv=1)], PROTOCOL_ERROR),
+    "an unknown opcode": ([frame(3, b"")], PROTOCOL_ERROR),
+    "an unknown control opcode": ([frame(11, b"")], PROTOCOL_ERROR),
+    "a control frame too long": ([frame(PING, b"x" * 126)], PROTOCOL_ERROR),
+    "a control frame in fragments": ([frame(PING, b"x", fin=False)], PROTOCOL_ERROR),
+    "a continuation of nothing": ([frame(CONTINUE, b"x")], PROTOCOL_ERROR),
+    "a text within a text": ([frame(TEXT, b"x", fin=False), frame(TEXT, b"y")], PROTOCOL_ERROR),
+    "a close of one byte": ([frame(CLOSE, b"\x03")], PROTOCOL_ERROR),
+    "a close with a code that is none": ([frame(CLOSE, struct.pack("!H", 999))], PROTOCOL_ERROR),
+    "a close with bad UTF-8": ([frame(CLOSE, struct.pack("!H", 1000) + b"\xff")], 1007),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED)
+async def test_a_bad_frame_ends_the_socket_with_its_code(
+    servers: tuple[Server, Server], alice: Person, name: str
+) -> None:
+    frames, code = CLOSED[name]
+    async with raw(servers[0], alice) as socket:
+        await socket.sends(*frames)
+        assert await socket.closed() == code
+    await is_served(alice)
+
+
+ANSWERED = {
+    "deep JSON": b'{"type":1,"x":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+    "a huge number": b'{"type":1,"chatmessage":"x","chatroomId":' + b"9" * 60_000 + b"}",
+    "a huge exponent": b'{"type":1,"chatmessage":"x","chatroomId":1e999999}',
+    "a huge type": b'{"type":99999999999999999999999}',
+    "the same key twice": b'{"type":1,"type":99,"chatroomId":1,"chatmessage":"x"}',
+    "a byte order mark": b'\xef\xbb\xbf{"type":1}',
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+async def test_bad_json_is_answered_and_the_socket_stays(
+    servers: tuple[Server, Server], alice: Person, name: str
+) -> None:
+    async with raw(servers[0], alice) as socket:
+        await socket.sends(said(ANSWERED[name]), frame(PING, b"still here"))
+        assert await socket.error() == "bad_request"
+        assert await socket.hears() == (PONG, b"still here")
+
+
+async def test_a_letter_may_be_split_and_control_frames_may_come_between(
+    servers: tuple[Server, Server], alice: Person
+) -> None:
+    text = MESSAGE.replace("12345678", unique("split")).encode()
+    async with raw(servers[0], alice) as socket:
+        await socket.sends(
+            frame(TEXT, text[:HALF], fin=False),
+            frame(PING, b"between"),
+            frame(0, b"", fin=False),
+            frame(0, text[HALF:]),
+        )
+        heard = [await socket.hears() for _ in range(3)]
+    assert (PONG, b"between") in heard
+    assert any(opcode == TEXT and json.loads(payload)["type"] == 13 for opcode, payload in heard)
+
+
+async def test_zero_length_continuations_without_end_take_no_memory(
+    servers: tuple[Server, Server], alice: Person
+) -> None:
+    server = servers[0]
+    before = server.memory_mb()
+    async with raw(server, alice) as socket:
+        await socket.sends(frame(TEXT, b"{", fin=False))
+        for _ in range(200):
+            await socket.sends(frame(CONTINUE, fin=False) * 1000)
+        await is_served(alice)
+    assert server.memory_mb() - before < 20
+
+
+async def test_a_flood_of_pings_is_answered_and_nobody_waits(servers: tuple[Server, Server], alice: Person) -> None:
+    server = servers[0]
+    before = server.memory_mb()
+    async with raw(server, alice) as reading, raw(server, alice) as deaf:
+        flood = asyncio.create_task(deaf.sends(*[frame(PING, b"x" * 125) * 100] * 1000))
+        await is_served(alice)
+        for _ in range(50):
+            await reading.sends(frame(PING, b"x") * 100)
+        assert (await reading.hears())[0] == TEXT  # the hello
+        for _ in range(5000):
+            assert await reading.hears() == (PONG, b"x")
+        await is_served(alice)
+        flood.cancel()
+        await asyncio.gather(flood, return_exceptions=True)
+    assert server.memory_mb() - before < 20
+
+
+@pytest.mark.parametrize(
+    "after",
+    [said(b"{}"), frame(CLOSE), frame(PING), b"\xff" * 100, b"", frame(CLOSE)[:1]],
+    ids=["text", "close", "ping", "garbage", "nothing", "half a frame"],
+)
+async def test_whatever_follows_a_close_is_harmless(
+    servers: tuple[Server, Server], alice: Person, after: bytes
+) -> None:
+    async with raw(servers[0], alice) as socket:
+        await socket.sends(frame(CLOSE, struct.pack("!H", 1000)) + after)
+        assert await socket.closed() in (1000, None)
+    await is_served(alice)
+
+
+def generated(chance: random.Random) -> bytes:
+    """One frame, good or bad in one of many ways."""
+    bodies = [b"{}", b'{"type":1}', MESSAGE.encode(), b'{"type":11,"chatroomId":1,"after":0}', b"[[[[", b'"\xff"', b""]
+    body = bytearray(chance.choice(bodies))
+    for _ in range(chance.choice((0, 0, 0, 1, 3))):
+        if body:
+            body[chance.randrange(len(body))] = chance.randrange(256)
+    if chance.random() < 0.02:
+        body *= chance.randrange(1, 3000)
+    # Mostly what does not end the socket: else most frames would only meet a closed one.
+    opcode = chance.choice((TEXT,) * 200 + (PING, PONG) * 20 + (CONTINUE, BINARY, CLOSE, 3, 15))
+    fin, masked = chance.random() < 0.99, chance.random() < 0.99
+    rsv = 0 if chance.random() < 0.99 else chance.randrange(8)
+    made = frame(opcode, bytes(body), fin=fin, rsv=rsv, masked=masked)
+    return made if chance.random() < 0.995 else made[: chance.randrange(len(made) + 1)]
+
+
+async def test_generated_frames_do_no_harm(servers: tuple[Server, Server], alice: Person) -> None:
+    server = servers[0]
+    seed = random.randrange(10**9)
+    print(f"seed {seed}, {FRAMES} frames")
+    chance = random.Random(seed)
+    before, start = server.memory_mb(), len(server.log.read_text())
+    sent = 0
+    while sent < FRAMES:
+        async with raw(server, alice) as socket:
+            closing = asyncio.create_task(socket.closed())
+            while not closing.done() and sent < FRAMES:
+                await socket.sends(generated(chance))
+                sent += 1
+                if sent % 5 == 0:
+                    await asyncio.sleep(0)
+                if sent % 1000 == 0:
+                    await is_served(alice)
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
+    await is_served(alice)
+    assert server.memory_mb() - before < 50
+    log = server.log.read_text()[start:]
+    assert "Traceback" not in log, log[log.index("Traceback") - 200 :][:3000]

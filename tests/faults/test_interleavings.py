@@ -1,0 +1,394 @@
+"""Any interleaving of what can happen in a process leaves each socket with a dense run of numbers.
+
+The hub, the relay and the session's resume are the real ones; the log is a list, the broker a choice of what
+arrives, in which order, how often; PostgreSQL's answers are old by the time they are read, or never come; time
+stands still until it is moved.
+"""
+
+import asyncio
+import contextlib
+import selectors
+from collections import deque
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from chat import keys, relay, resume
+from chat.db import Unreachable
+from chat.errors import Close
+from chat.hub import Hub, Socket
+from chat.protocol import MEMBER, MESSAGE, Event, Resume, pack_rings
+from chat.relay import Relay
+from chat.resume import Replay
+from chat.security import Identity
+from chat.ws import Session
+from tests.logs import ALICE, BOB, Pipe, line, membership, ring
+
+ROOMS = (1, 2)
+USERS = (ALICE, BOB)
+PAGE, RESUME_EVENTS = 3, 8
+
+
+class StandingClock(asyncio.SelectorEventLoop):
+    """A loop whose time is what the test says."""
+
+    def __init__(self) -> None:
+        super().__init__(selectors.DefaultSelector())
+        self.now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+class Log:
+    """What PostgreSQL would hold, answered as it was when it was asked, once the test lets it."""
+
+    def __init__(self) -> None:
+        self.events: dict[int, list[Event]] = {room: [] for room in ROOMS}
+        self.members: dict[tuple[int, int], int] = {}  # user and room → the seq of the join
+        self.asked: list[asyncio.Future[None]] = []
+        self.at_once = False
+
+    def add(self, room: int, user: int, kind: int) -> Event:
+        """Writes: a message (its author joins by it, as he does in a public room), or a change of membership."""
+        log = self.events[room]
+        seq = len(log) + 1
+        is_member = (user, room) in self.members
+        if kind == MEMBER:
+            event = membership(room, seq, user, "left" if is_member else "joined")
+        elif not is_member:
+            event = membership(room, seq, user, "joined")
+        else:
+            event = line(room, seq, user, message_no=1 + sum(e.kind == MESSAGE for e in log))
+        log.append(event)
+        if event.kind == MEMBER and is_member:
+            del self.members[user, room]
+        elif event.kind == MEMBER:
+            self.members[user, room] = seq
+        return event
+
+    async def _answer(self, rows: Any) -> Any:
+        if not self.at_once:
+            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.asked.append(gate)
+            await gate
+        return rows
+
+    async def value(self, name: str) -> Any:
+        assert name == "epoch/current"
+        return await self._answer("one")
+
+    async def all(self, name: str, **params: Any) -> Any:
+        return await self._answer(getattr(self, name.replace("/", "_"))(**params))
+
+    def events_after(self, room_id: int, reader_id: int | None, after: int, most: int) -> Any:
+        log = self.events[room_id]
+        page = log[after : after + most]
+        return [Row((len(log), *event)) for event in page] or [Row((len(log), *[None] * 11))]
+
+    def rooms_behind(self, room_ids: list[int], seqs: list[int]) -> Any:
+        return [
+            SimpleNamespace(room_id=room, last_seq=len(self.events[room]))
+            for room, seq in zip(room_ids, seqs, strict=True)
+            if len(self.events[room]) != seq
+        ]
+
+    def members_new(self, user_ids: list[int], seconds: float) -> Any:
+        return [(user, room, seq) for (user, room), seq in self.members.items() if user in user_ids]
+
+    def rooms_joined(self, user_id: int) -> Any:
+        return [
+            SimpleNamespace(
+                room_id=room, name=f"room {room}", last_seq=len(self.events[room]), last_message_no=0, read_message_no=0
+            )
+            for user, room in sorted(self.members)
+            if user == user_id
+        ]
+
+
+class Row(tuple[Any, ...]):
+    """A row of events/after: by name where the code asks by name."""
+
+    last_seq = property(lambda row: row[0])
+    seq = property(lambda row: row[2])
+
+
+class Client:
+    """One socket with its session, and what its peer may expect to hear next from each room."""
+
+    def __init__(self, world: "World", user: int, v2: bool) -> None:
+        self.world, self.user, self.v2 = world, user, v2
+        self.pipe = Pipe()
+        self.held: list[asyncio.Future[None]] = []  # a replay waits for its peer
+        self.session = session = Session.__new__(Session)
+        session.app = world.app  # type: ignore[assignment]
+        session.who = Identity(user, f"user{user}", f"user{user}@x.org", 0)
+        session.v2, session.hub, session.connection, session._closing = v2, world.hub, "c", None
+        session._socket = Socket(user, self.pipe, self.pipe.closed.append, v2=v2, cap=1 << 20)
+        app: Any = world.app
+        self.replay = Replay(app, user, session._socket, session._send, self._send_and_wait, session._refuse)
+        world.hub.connect(session._socket)
+        self.entering = world.loop.create_task(session._enter())
+        self.read = 0  # frames that `check` has seen
+        self.next: dict[int, int | None] = {}  # v2: the number that has to come; None: only a join may
+        self.left: dict[int, bool] = {}  # … not before a join
+        self.asked: dict[int, deque[int]] = {room: deque() for room in ROOMS}  # resumes without an answer
+        self.perhaps: set[int] = set()  # rooms that are being replayed
+        self.surely: set[int] = set()  # … not only perhaps
+        self.last: dict[int, int] = {}  # the original's clients: the last message heard
+
+    async def _send_and_wait(self, payload: bytes, kind: object) -> None:
+        self.session._send(payload)
+        if not self.world.log.at_once:
+            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.held.append(gate)
+            await gate
+
+    @property
+    def gone(self) -> bool:
+        return self.pipe.aborted or bool(self.pipe.closed)
+
+    def end(self) -> None:
+        self.entering.cancel()
+        self.replay.close()
+        self.world.hub.disconnect(self.session._socket)
+
+    def check(self) -> None:
+        """Everything that came since the last look continues what came before."""
+        for frame in self.pipe.frames()[self.read :]:
+            self.read += 1
+            if frame["type"] == 10:
+                continue
+            room = frame["chatroomId"]
+            if frame["type"] == 14:
+                assert frame["code"] in ("unavailable", "not_found"), frame
+                self.asked[room].popleft()
+                self.next[room] = None
+                self._replayed(room)
+            elif frame["type"] == 11:
+                self._check_verdict(room, frame)
+            elif self.v2:
+                self._check_event(room, frame)
+            else:
+                self._check_message(room, frame)
+
+    def _check_verdict(self, room: int, frame: dict[str, Any]) -> None:
+        after = self.asked[room].popleft()
+        if frame["complete"]:
+            assert frame["from"] == after + 1
+            assert frame["to"] == ((self.next[room] or 0) - 1 if room in self.perhaps else after), frame
+        self.next[room], self.left[room] = frame["to"] + 1, False
+        self._replayed(room)
+
+    def _replayed(self, room: int) -> None:
+        self.perhaps.discard(room)
+        self.surely.discard(room)
+
+    def _check_event(self, room: int, frame: dict[str, Any]) -> None:
+        own = frame["type"] == MEMBER and frame["userId"] == self.user
+        due, seq = self.next.get(room), frame["seq"]
+        begins = bool(self.asked[room]) and seq == self.asked[room][0] + 1
+        if seq == due and (room in self.perhaps or not self.left.get(room)):
+            if begins:
+                self.perhaps.add(room)  # or else it is live, and the replay is still to come
+        elif begins and room not in self.surely:
+            self.perhaps.add(room)
+            self.surely.add(room)
+        else:
+            assert room not in self.surely, f"{frame} in a replay where {due} was due"
+            assert own and frame["action"] == "joined", f"{frame} where {due} was due"
+            assert due is None or self.left[room], f"a join {frame} where {due} was due"
+            assert seq >= (due or 0)
+        self.next[room] = seq + 1
+        self.left[room] = own and frame["action"] == "left"
+
+    def _check_message(self, room: int, frame: dict[str, Any]) -> None:
+        log, last = self.world.log.events[room], self.last.get(room, frame["seq"])
+        assert log[frame["seq"] - 1].message_no == frame["messageNo"]
+        if last != frame["seq"]:
+            between = log[last : frame["seq"] - 1]
+            away = any(event.kind == MEMBER and event.user_id == self.user for event in between)
+            assert away or all(event.kind == MEMBER for event in between), f"a hole between {last} and {frame}"
+            assert frame["seq"] > last, "a message twice, or out of order"
+        self.last[room] = frame["seq"]
+
+    def check_the_end(self) -> None:
+        """Nothing is on its way any more: who is live has it all, and every membership is known."""
+        rooms = {room for user, room in self.world.log.members if user == self.user}
+        known = self.session._socket.known
+        assert known is not None and rooms <= known | self.session._socket.rooms
+        assert self.v2 or rooms == self.session._socket.rooms
+        assert not any(self.asked.values()), "a resume was never answered"
+        for room in self.session._socket.rooms:
+            assert not self.v2 or self.next[room] == len(self.world.log.events[room]) + 1
+
+
+class World(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = StandingClock()
+        self.failures: list[Any] = []
+        self.loop.set_exception_handler(lambda _, context: self.failures.append(context))
+        self.log = Log()
+        self.rings: list[Event] = []
+        self.clients: list[Client] = []
+        self.app: dict[Any, Any] = {
+            keys.DB: self.log,
+            keys.SETTINGS: SimpleNamespace(resume_events=RESUME_EVENTS, messages_per_s=0),
+            keys.TOKENS: SimpleNamespace(epoch="one"),
+        }
+        self.do(self._begin)
+        self.sweeping: asyncio.Task[None] | None = None
+
+    def _begin(self) -> None:
+        self.hub = self.app[keys.HUB] = Hub()
+        nowhere: Any = SimpleNamespace(on_ring=lambda hear: None)
+        self.relay = Relay(self.log, nowhere, self.hub, self.app[keys.TOKENS])  # type: ignore[arg-type]
+
+    def do(self, act: Callable[[], Any]) -> None:
+        """Acts inside the loop, which then runs until nothing is ready."""
+
+        async def inside() -> None:
+            act()
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+        self.loop.run_until_complete(inside())
+
+    # --- what happens -------------------------------------------------------------------------------------
+
+    @rule(
+        room=st.sampled_from(ROOMS),
+        user=st.sampled_from(USERS),
+        kinds=st.lists(st.sampled_from([MESSAGE, MESSAGE, MESSAGE, MEMBER]), min_size=1, max_size=4),
+    )
+    def commit(self, room: int, user: int, kinds: list[int]) -> None:
+        self.rings += [self.log.add(room, user, kind) for kind in kinds]
+
+    @precondition(lambda self: self.rings)
+    @rule(which=st.integers(0, 20), again=st.booleans())
+    def deliver(self, which: int, again: bool) -> None:
+        event = self.rings[which % len(self.rings)] if again else self.rings.pop(which % len(self.rings))
+        self.do(lambda: self.relay.hear(pack_rings([ring(event)])))
+
+    @precondition(lambda self: self.rings)
+    @rule()
+    def deliver_all(self) -> None:
+        rings, self.rings = self.rings, []
+        self.do(lambda: self.relay.hear(pack_rings([ring(event) for event in rings])))
+
+    @precondition(lambda self: self.rings)
+    @rule(which=st.integers(0, 20))
+    def lose(self, which: int) -> None:
+        self.rings.pop(which % len(self.rings))
+
+    @precondition(lambda self: len(self.clients) < 6)
+    @rule(user=st.sampled_from(USERS), v2=st.booleans())
+    def connect(self, user: int, v2: bool) -> None:
+        self.do(lambda: self.clients.append(Client(self, user, v2)))
+
+    @precondition(lambda self: any(client.v2 for client in self.clients))
+    @rule(which=st.integers(0, 5), room=st.sampled_from(ROOMS), back=st.integers(0, 10))
+    def resume(self, which: int, room: int, back: int) -> None:
+        able = [client for client in self.clients if client.v2]
+        client = able[which % len(able)]
+        after = max(0, len(self.log.events[room]) - back)
+        client.asked[room].append(after)
+        self.do(lambda: client.replay.add(Resume(room, after)))
+
+    @precondition(lambda self: self.log.asked)
+    @rule(which=st.integers(0, 5), well=st.integers(0, 9))
+    def answer(self, which: int, well: int) -> None:
+        gate = self.log.asked.pop(which % len(self.log.asked))
+        if not gate.done():
+            self.do(lambda: gate.set_result(None) if well else gate.set_exception(Unreachable()))
+
+    @precondition(lambda self: any(client.held for client in self.clients))
+    @rule()
+    def read_on(self) -> None:
+        client = next(client for client in self.clients if client.held)
+        gate = client.held.pop()
+        if not gate.done():
+            self.do(lambda: gate.set_result(None))
+
+    @precondition(lambda self: self.sweeping is None or self.sweeping.done())
+    @rule()
+    def sweep(self) -> None:
+        async def swept() -> None:
+            with contextlib.suppress(Unreachable):
+                await self.relay._sweep()
+
+        def begin() -> None:
+            self.sweeping = self.loop.create_task(swept())
+
+        self.do(begin)
+
+    @rule(seconds=st.sampled_from([0.04, 0.06, 1.0]))
+    def wait(self, seconds: float) -> None:
+        self.loop.now += seconds
+        self.do(lambda: None)
+
+    @precondition(lambda self: self.clients)
+    @rule(which=st.integers(0, 5))
+    def stop_reading(self, which: int) -> None:
+        self.clients[which % len(self.clients)].pipe._size = 1 << 30
+
+    @precondition(lambda self: self.clients)
+    @rule(which=st.integers(0, 5))
+    def go(self, which: int) -> None:
+        client = self.clients.pop(which % len(self.clients))
+        self.do(client.end)
+
+    # --- what has to hold ---------------------------------------------------------------------------------
+
+    @invariant()
+    def every_socket_hears_a_dense_run(self) -> None:
+        assert not self.failures, self.failures
+        for client in list(self.clients):
+            client.check()
+            if client.entering.done() and client.entering.exception():
+                client.pipe.closed.append(Close.RESTART)
+            if client.gone:
+                self.clients.remove(client)
+                self.do(client.end)
+
+    def teardown(self) -> None:
+        try:
+            self._come_to_rest()
+            self.every_socket_hears_a_dense_run()
+            for client in self.clients:
+                client.check_the_end()
+        finally:
+            for client in self.clients:
+                self.do(client.end)
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.do(lambda: None)
+            self.loop.close()
+
+    def _come_to_rest(self) -> None:
+        """From now on everything answers, and the sweep comes again and again."""
+        self.log.at_once = True
+        for _ in range(8):
+            for gate in (*self.log.asked, *(gate for client in self.clients for gate in client.held)):
+                if not gate.done():
+                    self.do(lambda gate=gate: gate.set_result(None))  # type: ignore[misc]
+            if self.sweeping is None or self.sweeping.done():
+                self.sweep()
+            for _ in range(3):
+                self.wait(1.0)
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resume, "PAGE", PAGE)
+    monkeypatch.setattr(relay, "REPAIR_ROWS", PAGE)
+
+
+class TestInterleavings(World.TestCase):  # type: ignore[misc, valid-type]
+    settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

@@ -1,0 +1,111 @@
+"""Readers that do not read: only they are cut, and what was held for them is freed."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from statistics import median
+
+import pytest
+
+from tests.actors import Chat, Person, eventually
+from tests.faults.stage import Server
+
+pytestmark = pytest.mark.timeout(90)
+LINE = "x" * 3_900
+READERS = 10
+
+
+@contextlib.asynccontextmanager
+async def reluctant(server: Server, person: Person, room: int) -> AsyncIterator[socket.socket]:
+    """A websocket by hand, live in a room, of which nothing is read that the test does not read."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as end:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        end.setblocking(False)
+        await loop.sock_connect(end, ("127.0.0.1", server.port))
+        key = b64encode(b"0123456789abcdef").decode()
+        head = (
+            "GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Protocol: chat.v2, bearer.{person.token}\r\n\r\n"
+        )
+        await loop.sock_sendall(end, head.encode())
+        said = b""
+        while b'"type":10' not in said:
+            said += await loop.sock_recv(end, 4096)
+        frame = b'{"type":11,"chatroomId":%d,"after":999999}' % room
+        await loop.sock_sendall(end, bytes((0x81, 0x80 | len(frame), 0, 0, 0, 0)) + frame)
+        while b'"complete"' not in said:
+            said += await loop.sock_recv(end, 4096)
+        yield end
+
+
+async def nothing(end: socket.socket) -> None:
+    await asyncio.Event().wait()
+
+
+async def a_kilobyte_a_second(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while await asyncio.get_running_loop().sock_recv(end, 1024):
+            await asyncio.sleep(1)
+
+
+async def delays(alice: Person, room: int, count: int) -> float:
+    """The median of how long a line takes to come back to its author, with 50 KB/s behind it."""
+    wire = await alice.connects()
+    await wire.resume(room, after=10**9)
+    took = []
+    for number in range(count):
+        started = time.monotonic()
+        text = f"{number} {LINE}"
+        await wire.says(text, room, clientId=f"delay-{started}")
+        await wire.hears(text)
+        took.append(time.monotonic() - started)
+    await wire.close()
+    return median(took)
+
+
+@pytest.mark.parametrize("habit", [nothing, a_kilobyte_a_second])
+async def test_a_reader_that_does_not_read_is_cut_alone(
+    servers: tuple[Server, Server], here: Chat, habit: object
+) -> None:
+    server = servers[0]
+    alice, bob = await here.sign_up("alice"), await here.sign_up("bob")
+    room = await alice.creates()
+    await bob.joins(room)
+    usual = max([await delays(alice, room, 50) for _ in range(3)])
+    before = server.memory_mb()
+    async with contextlib.AsyncExitStack() as stack:
+        ends = [await stack.enter_async_context(reluctant(server, bob, room)) for _ in range(READERS)]
+        reading = [asyncio.create_task(habit(end)) for end in ends]  # type: ignore[operator]
+        assert await delays(alice, room, 400) < 2 * usual + 0.02, "the others have to wait"
+        assert server.memory_mb() - before < READERS * 1.5 + 20, "more than their outboxes"
+        await eventually(lambda: server.log.read_text().count("reads too slowly") >= READERS, 30)
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+    await eventually(lambda: server.log.read_text().count(f"user {bob.id} is gone") == READERS, 30)
+
+
+async def test_a_reader_that_vanishes_without_a_word_is_missed(servers: tuple[Server, Server], here: Chat) -> None:
+    """Its host is gone: nothing comes back any more, not even a refusal. The ping finds out."""
+    server = servers[0]
+    alice = await here.sign_up("alice")
+    wires = [await alice.connects() for _ in range(5)]
+    server.front.hold()
+    try:
+        await eventually(lambda: server.log.read_text().count(f"user {alice.id} is gone") == len(wires), 20)
+    finally:
+        server.front.release()
+        server.front.cut()
+
+
+async def test_a_reader_that_says_goodbye_by_a_fin_is_forgotten(servers: tuple[Server, Server], here: Chat) -> None:
+    server = servers[0]
+    alice = await here.sign_up("alice")
+    async with reluctant(server, alice, await alice.creates()) as end:
+        end.shutdown(socket.SHUT_WR)
+        await eventually(lambda: f"user {alice.id} is gone" in server.log.read_text())

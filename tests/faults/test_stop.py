@@ -1,0 +1,139 @@
+"""Stops and storms: a server that goes in good order, and a thousand sockets that come back at once."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.actors import Chat, Person, Wire, unique
+from tests.faults.stage import Server, Services, two_servers
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+async def pair(services: Services) -> AsyncIterator[tuple[Server, Server]]:
+    """Two servers of this test's own: it ends them."""
+    async with two_servers(services) as servers:
+        yield servers
+
+
+async def resumed(person: Person, chat: Chat, room: int, after: int = 0) -> Wire:
+    wire = await person.connects(chat=chat)
+    await wire.resume(room, after=after)
+    return wire
+
+
+async def test_a_stop_under_load_answers_what_is_under_way_and_sends_everybody_on(pair: tuple[Server, Server]) -> None:
+    first, second = pair
+    async with Chat(first.url) as here, Chat(second.url) as there:
+        alice = await here.sign_up("alice")
+        room = await alice.creates()
+        writers = [await alice.connects() for _ in range(10)]
+        readers = [await resumed(alice, here, room) for _ in range(50)]
+        sent: dict[str, Wire] = {}
+
+        async def write(wire: Wire) -> None:
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    client_id = unique("write")
+                    await wire.says(client_id, room, clientId=client_id)
+                    sent[client_id] = wire
+                    await asyncio.sleep(0.005)
+
+        writing = [asyncio.create_task(write(wire)) for wire in writers]
+        await writers[0].gets(type=13)
+        await asyncio.sleep(0.5)
+        before = set(sent)
+        await asyncio.sleep(0.1)  # what is still on the wires when it stops cannot be answered
+        first.signal(signal.SIGTERM)
+        assert await first.ended(10) == 0
+        codes = Counter([await wire.closed() for wire in (*writers, *readers)])
+        for task in writing:
+            task.cancel()
+        assert codes == {1012: len(writers) + len(readers)}
+        answers = {
+            frame.get("clientId"): frame["type"]
+            for wire in writers
+            for frame in wire.heard
+            if frame["type"] in (13, 14)
+        }
+        assert before <= answers.keys(), "a write under way was not answered"
+        acked = {client_id for client_id, kind in answers.items() if kind == 13}
+        # They go on at the other server, from where they were.
+        for wire in readers[:10]:
+            seqs = wire.seqs(room)
+            assert seqs == list(range(1, len(seqs) + 1))
+            again = await resumed(alice, there, room, after=seqs[-1])
+            assert (seqs + again.seqs(room)) == list(range(1, again.heard[-1]["to"] + 1))
+        stored = {event.get("chatmessage") for event in await at(alice, there).events(room)}
+        assert acked <= stored
+        assert len(acked) > 100
+        await first.start()
+
+
+def at(person: Person, chat: Chat) -> Person:
+    """The same person, asking another server."""
+    session = {
+        "token": person.token,
+        "user": {"id": person.id, "username": person.username, "email": person.email},
+    }
+    return Person(chat, session)
+
+
+@pytest.mark.parametrize(("sockets", "pause_s"), [(1_000, 0.5), (20, 0.0)], ids=["very many", "a flood"])
+async def test_many_sockets_resume_at_once_while_others_write(
+    pair: tuple[Server, Server], sockets: int, pause_s: float
+) -> None:
+    direct = [f"http://127.0.0.1:{server.port}" for server in pair]  # the proxies would be what is measured
+    async with Chat(direct[0]) as here, Chat(direct[1]) as there:
+        alice = await here.sign_up("alice")
+        room = await alice.creates()
+        for _ in range(3):
+            await asyncio.gather(*(alice.posts("before", room) for _ in range(20)))
+        done = asyncio.Event()
+
+        async def write() -> None:
+            person = at(alice, there)
+            while not done.is_set():
+                await person.posts("meanwhile", room)
+                await asyncio.sleep(pause_s)
+
+        writing = [asyncio.create_task(write()) for _ in range(4)]
+
+        verdicts: Counter[bool] = Counter()
+
+        async def come_back(number: int) -> None:
+            """Connects, resumes from its own number, and looks whether anything is missing, there or twice."""
+            headers = {"Authorization": f"Bearer {alice.token}"}
+            after = number % 60
+            async with here.http.ws_connect("/v1/ws", protocols=["chat.v2"], headers=headers) as ws:
+                assert (await ws.receive_json())["type"] == 10
+                await ws.send_json({"type": 11, "chatroomId": room, "after": after})
+                verdict, due = None, after + 1
+                while verdict is None or due <= verdict["to"] + 3:
+                    frame = await ws.receive_json(timeout=60)
+                    if frame["type"] == 11:
+                        verdict = frame
+                        if frame["complete"]:
+                            assert (frame["from"], frame["to"]) == (after + 1, due - 1)
+                        else:  # too far behind: page, while the room is live already
+                            assert frame["from"] == due
+                            due = frame["to"] + 1
+                        verdicts[frame["complete"]] += 1
+                    elif "seq" in frame:
+                        assert frame["seq"] == due
+                        due += 1
+
+        started = time.monotonic()
+        await asyncio.gather(*(come_back(number) for number in range(sockets)))
+        took = time.monotonic() - started
+        done.set()
+        await asyncio.gather(*writing)
+        assert took < 45
+        assert verdicts[True] > sockets / 2 or not pause_s
+        print(f"{sockets} sockets were live again after {took:.1f} s")

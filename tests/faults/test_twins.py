@@ -1,0 +1,138 @@
+"""A write and its twin: held open by a barrier, on another process, over another road, or much later."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import psycopg2
+import pytest
+
+from tests.actors import Chat, Person, unique
+from tests.faults.stage import Services
+
+
+class Barrier:
+    """Every insert into the log of one room waits until it is opened: PostgreSQL itself holds the transaction."""
+
+    def __init__(self, services: Services) -> None:
+        self._url = services.postgres.url
+
+    def close(self, room: int) -> None:
+        self._connection = psycopg2.connect(self._url)
+        self._connection.autocommit = True
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                """
+                CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN
+                    WHILE NOT pg_try_advisory_xact_lock_shared(17) LOOP PERFORM pg_sleep(0.01); END LOOP;
+                    RETURN NEW;
+                END $$;
+                CREATE TRIGGER barrier BEFORE INSERT ON events FOR EACH ROW
+                WHEN (NEW.room_id = """
+                + str(room)
+                + """) EXECUTE FUNCTION wait();
+                SELECT pg_advisory_lock(17)
+                """
+            )
+
+    def waiting(self) -> int:
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+            row = cursor.fetchone()
+            return int(row[0]) if row else 0
+
+    def open(self) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock_all()")
+
+    def remove(self) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER barrier ON events; DROP FUNCTION wait()")
+        self._connection.close()
+
+
+@pytest.fixture
+async def barrier(services: Services) -> AsyncIterator[Barrier]:
+    made = Barrier(services)
+    yield made
+    await asyncio.to_thread(made.open)
+    await asyncio.to_thread(made.remove)
+
+
+def at(person: Person, chat: Chat) -> Person:
+    user = {"id": person.id, "username": person.username, "email": person.email}
+    return Person(chat, {"token": person.token, "user": user})
+
+
+async def test_a_twin_waits_for_the_one_that_is_under_way_on_the_other_process(
+    here: Chat, there: Chat, barrier: Barrier
+) -> None:
+    alice = await here.sign_up("alice")
+    room = await alice.creates()
+    client_id = unique("twin")
+    await asyncio.to_thread(barrier.close, room)
+    first = asyncio.create_task(alice.posts("once", room, clientId=client_id))
+    async with asyncio.timeout(5):
+        while not await asyncio.to_thread(barrier.waiting):
+            await asyncio.sleep(0.005)
+    second = asyncio.create_task(at(alice, there).posts("once", room, clientId=client_id))
+    await asyncio.sleep(0.1)  # it is at the room's lock by now; if it is not, the test is only easier
+    await asyncio.to_thread(barrier.open)
+    one, other = await asyncio.gather(first, second)
+    assert (one["duplicate"], other["duplicate"]) == (False, True)
+    assert one["seq"] == other["seq"] == 2
+    assert [event.get("chatmessage") for event in await alice.events(room)] == [None, "once"]
+
+
+async def test_a_room_that_is_held_harms_no_other_room(here: Chat, there: Chat, barrier: Barrier) -> None:
+    alice, bob = await here.sign_up("alice"), await here.sign_up("bob")
+    held = await alice.creates()
+    others = [await bob.creates() for _ in range(5)]
+    await asyncio.to_thread(barrier.close, held)
+    under_way = asyncio.create_task(at(alice, there).posts("held", held))
+    async with asyncio.timeout(5):
+        while not await asyncio.to_thread(barrier.waiting):
+            await asyncio.sleep(0.005)
+    refused = asyncio.create_task(alice.posts("behind it", held, status=503))
+    longest = []
+    for number in range(20):
+        started = time.monotonic()
+        await asyncio.gather(*(bob.posts(f"free {number}", room) for room in others))
+        longest.append(time.monotonic() - started)
+    assert sorted(longest)[-2] < 0.4, "more than the first batch had to wait"
+    assert max(longest) < 1.5
+    assert (await refused)["error"]["code"] == "busy"
+    await asyncio.to_thread(barrier.open)
+    await under_way
+    await alice.posts("free again", held)
+    assert [event.get("chatmessage") for event in await alice.events(held)] == [None, "held", "free again"]
+
+
+async def test_a_twin_by_any_road_is_the_same_event(here: Chat, there: Chat) -> None:
+    alice = await here.sign_up("alice")
+    room, another = await alice.creates(), await alice.creates()
+    client_id = unique("twin")
+    first = await alice.posts("once", room, clientId=client_id)
+    wires = [await alice.connects(), await at(alice, there).connects()]
+    for wire in wires:
+        for _ in range(2):
+            await wire.says("once", room, clientId=client_id)
+        for _ in range(2):
+            ack = await wire.gets(type=13, clientId=client_id)
+            assert (ack["seq"], ack["duplicate"], ack["createdAt"]) == (first["seq"], True, first["createdAt"])
+    again = await at(alice, there).posts("once", room, clientId=client_id)
+    assert again["seq"] == first["seq"] and again["duplicate"]
+    assert not (await alice.posts("once", another, clientId=client_id))["duplicate"]
+    reused = await alice.posts("twice", room, clientId=client_id, status=409)
+    assert reused["error"]["code"] == "client_id_reused"
+
+
+async def test_a_twin_after_weeks_is_the_same_event(here: Chat, there: Chat, services: Services) -> None:
+    alice = await here.sign_up("alice")
+    room = await alice.creates()
+    client_id = unique("twin")
+    first = await alice.posts("once", room, clientId=client_id)
+    await asyncio.to_thread(services.administer, "UPDATE events SET created_at = created_at - interval '40 days'")
+    again = await at(alice, there).posts("once", room, clientId=client_id)
+    assert (again["seq"], again["duplicate"]) == (first["seq"], True)
