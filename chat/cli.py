@@ -2,9 +2,11 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ log = logging.getLogger("chat.cli")
 
 SHUTDOWN_S = 1.0  # for requests still being answered at a stop; the writes among them are answered before
 KEEPALIVE_S = 15.0
+GARBAGE = 50_000  # objects made between two looks for dead cycles: they are few here, and the living many
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a supervisor, a closed terminal
 
 
@@ -77,6 +80,10 @@ def _serve(args: argparse.Namespace, settings: config.Settings) -> None:
     from chat.middleware import AccessLogger, without_request
 
     logging.getLogger("aiohttp.server").addFilter(without_request)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each socket takes a file; the usual limit is 1,024
+    gc.freeze()  # what is imported stays: nobody need look at it again
+    gc.set_threshold(GARBAGE)
     try:
         web.run_app(
             make_app(settings),

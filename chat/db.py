@@ -13,12 +13,14 @@ What can go wrong has three names, because a writer must know what became of his
 
 import asyncio
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import aiopg
 import psycopg2
@@ -48,6 +50,8 @@ _OPTIONS = " ".join(
         "synchronous_commit=on",  # an ack means: on disk
         "timezone=UTC",
         "jit=off",  # it compiles for longer than our statements run
+        "plan_cache_mode=force_generic_plan",  # see `prepared`
+        "enable_seqscan=off",  # such a plan lasts, and tables grow
     )
 )
 
@@ -107,6 +111,33 @@ def statement(name: str) -> str:
     """The text of sql/<name>.sql without its comment lines, which the server need not read each time."""
     lines = (SQL / f"{name}.sql").read_text(encoding="utf-8").splitlines()
     return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
+
+
+@cache
+def prepared(name: str) -> tuple[dict[str, str], str]:
+    """How a connection learns the statements of a file, each by its name, and what then runs them.
+
+    To plan them takes longer than to run them, so each connection does it rarely; the driver has nothing for it.
+    That is at the first use, and when there were twice as many: a plan for the empty tables of the first day would
+    read all of a table that has grown.
+    """
+    texts = [text.strip() for text in statement(name).split(";") if text.strip()]
+    if not all(text.startswith(_PLANNED) for text in texts):
+        return {}, statement(name)
+    lessons, calls = {}, []
+    for number, text in enumerate(texts, 1):
+        params = list(dict.fromkeys(_PARAM.findall(text)))
+        for place, param in enumerate(params, 1):
+            text = text.replace(f"%({param})s", f"${place}")
+        given = ", ".join(f"%({param})s" for param in params)
+        lessons[f"{name} {number}"] = f'PREPARE "{name} {number}" AS {text.replace("%%", "%")}'
+        calls.append(f'EXECUTE "{name} {number}"' + (f" ({given})" if given else ""))
+    return lessons, "; ".join(calls)
+
+
+_PLANNED = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
+_PARAM = re.compile(r"%\((\w+)\)s")
+_uses: WeakKeyDictionary[aiopg.Connection, dict[str, int]] = WeakKeyDictionary()  # of what a connection has learnt
 
 
 class Database:
@@ -251,9 +282,15 @@ class Connection:
 
     async def fetch(self, name: str, params: dict[str, Any], *, rows: bool = True) -> list[Any]:
         """Runs a file of sql/; its rows, [] unless `rows`."""
-        text = statement(name)
+        lessons, text = prepared(name)
         try:
             async with self._raw.cursor(cursor_factory=NamedTupleCursor, timeout=ANSWER_S) as cursor:
+                uses = _uses.setdefault(self._raw, {})
+                for each, lesson in lessons.items():
+                    used = uses.pop(each, 0)
+                    if not used & (used - 1):  # 0, or a power of two
+                        await cursor.execute(f'DEALLOCATE "{each}"; {lesson}' if used else lesson)
+                    uses[each] = used + 1
                 await cursor.execute(text, params)
                 return await cursor.fetchall() if rows else []
         except asyncio.CancelledError as error:

@@ -6,6 +6,8 @@ ROUNDING = 1e-6  # who waits exactly as long as he was told finds a hair less th
 class Pace:
     """`rate` a second, `burst` at once; 0 is no limit. `now` is a monotonic time in seconds."""
 
+    __slots__ = ("_burst", "_last", "_left", "_rate", "refused")
+
     def __init__(self, rate: float, burst: float, now: float) -> None:
         self._rate, self._burst, self._left, self._last = rate, burst, burst, now
         self.refused = 0  # since there was last a whole burst left: who heeds the pace gets back to that

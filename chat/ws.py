@@ -11,7 +11,6 @@ import secrets
 import socket as sockets
 import struct
 import time
-from collections import deque
 from contextlib import suppress
 from typing import Any
 
@@ -65,8 +64,7 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     if request.app[keys.STATE].stopping:
         raise Unavailable("the server is stopping; come back in a moment")
     check_origin(request)
-    token, v2 = websocket_token(request)
-    who = request.app[keys.TOKENS].read(token)
+    who, v2 = _who(request)
     response = web.WebSocketResponse(
         protocols=(V2,) if v2 else (),
         compress=False,  # else a frame could not be the same bytes for all
@@ -82,6 +80,12 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     return response
 
 
+def _who(request: web.Request) -> tuple[Identity, bool]:
+    """Who connects, and whether he speaks chat.v2. Raises `Unauthorized`."""
+    token, v2 = websocket_token(request)
+    return request.app[keys.TOKENS].read(token), v2
+
+
 class Session:
     """One open websocket."""
 
@@ -94,12 +98,13 @@ class Session:
         self._transport = request.transport
         self._transport.get_extra_info("socket").setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, SEND_BUFFER)
         self._socket = Socket(who.user_id, self._transport, self.close, v2=v2, cap=settings.outbox_bytes)
-        self._answers: deque[tuple[asyncio.Future[Any], Post | Read]] = deque()
-        self._answered = asyncio.Event()
+        # A list, though it is read from its head: a deque takes 0.7 KiB, empty as it mostly is. An event has one, too.
+        self._answers: list[tuple[asyncio.Future[Any], Post | Read]] = []
+        self._answered: asyncio.Future[None] | None = None  # while it is waited for
         self._asking = asyncio.Lock()
         self._replay = Replay(self.app, who.user_id, self._socket, self._send, response.send_frame, self._refuse)
         self._closing: asyncio.TimerHandle | None = None  # once closing: when the peer is cut
-        self._ended = asyncio.Event()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         rate, now = settings.messages_per_s, asyncio.get_running_loop().time()
         self._pace = Pace(rate, rate * BURST, now)
         self._resume_pace = Pace(rate, RESUMES, now)
@@ -136,7 +141,7 @@ class Session:
                 self._transport.close()  # both have said goodbye
             if self._socket.unsent():  # a peer that does not read: nothing else would free its buffer
                 self._transport.abort()
-            self._ended.set()
+            self._ended.set_result(None)
             log.info("user %d is gone (%s)", self.who.user_id, self._code or self._response.close_code)
 
     def close(self, code: Close) -> None:
@@ -159,7 +164,7 @@ class Session:
         """Ends it because the server stops, at a moment of its own."""
         await asyncio.sleep(random.uniform(0, SPREAD_S))
         self.close(Close.RESTART)
-        await self._ended.wait()
+        await asyncio.wait([self._ended])
 
     async def _enter(self) -> None:
         """The hello, or for the original's clients: live in all their rooms at once."""
@@ -212,8 +217,8 @@ class Session:
             elif message.type is WSMsgType.TEXT:
                 self._take(message.data)
             while len(self._answers) >= UNANSWERED:
-                self._answered.clear()
-                await self._answered.wait()
+                self._answered = asyncio.get_running_loop().create_future()
+                await self._answered
 
     def _take(self, data: bytes) -> None:
         """One frame. Whatever is wrong with it is answered, and the socket stays."""
@@ -285,10 +290,11 @@ class Session:
         """Sends what is done at the head of the answers."""
         frames = []
         while self._answers and self._answers[0][0].done():
-            answer, frame = self._answers.popleft()
+            answer, frame = self._answers.pop(0)
             if not answer.cancelled() and (told := self._told(answer, frame)):
                 frames.append(told)
-        self._answered.set()
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_result(None)
         if frames:
             self._send(*frames)
 
