@@ -72,7 +72,9 @@ def test_the_readme_has_every_frame_with_its_fields() -> None:
 
 
 def test_the_readme_has_every_make_target() -> None:
-    listed = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     expected = [re.split(r"\s{2,}", line.strip().removeprefix("make "), maxsplit=1) for line in listed.splitlines()]
     told = [[command.strip("`").removeprefix("make "), about] for command, about in rows_after("## Develop")]
     assert told == [[name, about] for name, about in expected]
