@@ -28,7 +28,10 @@ FLAGS = [
 ]
 PASSWORD = "correct horse"
 # What the browser itself writes on its console when a server is not there, or refuses.
-OFFLINE = r"WebSocket connection to .* failed|ERR_CONNECTION_REFUSED|ERR_INTERNET_DISCONNECTED|ERR_CONNECTION_RESET"
+OFFLINE = (
+    r"WebSocket connection to .* failed"
+    r"|net::ERR_(CONNECTION_(REFUSED|RESET|CLOSED|ABORTED)|EMPTY_RESPONSE|SOCKET_NOT_CONNECTED|INTERNET_DISCONNECTED)"
+)
 
 expect.set_options(timeout=8_000)
 
