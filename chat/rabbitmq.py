@@ -30,6 +30,7 @@ FOLDERS = (
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/lib/erlang/bin:/opt/homebrew/bin"  # where erl and epmd may be
 DISTRIBUTION_PORT, EPMD_PORT = 25_700, 4_400  # the first to try; beside the standard ones, which are others'
 START_S = 60
+CONNECT_S = 10.0
 STOP_S = 30
 # The user is made with the data, at the first start.
 CONFIGURATION = """
@@ -157,15 +158,6 @@ def probe(url: str) -> Answer:
     parts = urlsplit(url)
     if not machine.listens(parts.hostname or "127.0.0.1", parts.port or PORT):
         return Answer.SILENT
-    return Answer.GOOD if asyncio.run(_opens(url)) else Answer.REFUSED
+    from chat import amqp  # takes its time, and most runs never come here
 
-
-async def _opens(url: str) -> bool:
-    import aiormq  # takes its time, and most runs never come here
-
-    try:
-        connection = await asyncio.wait_for(aiormq.connect(url), 10)
-    except (OSError, TimeoutError, aiormq.exceptions.AMQPException):
-        return False
-    await connection.close()
-    return True
+    return Answer.GOOD if asyncio.run(amqp.opens(url, CONNECT_S)) else Answer.REFUSED

@@ -1,11 +1,11 @@
 """Seed rows: two people, a room and a conversation, written as users write them."""
 
 from chat import messages, rooms, users
-from chat.broker import LocalBroker
 from chat.config import Settings
 from chat.db import Database
 from chat.errors import Conflict
 from chat.journal import Journal
+from chat.local import LocalBroker
 from chat.security import Passwords
 
 PASSWORD = "correct horse"  # of both, on a developer's machine

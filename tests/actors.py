@@ -20,7 +20,7 @@ from aiohttp import web
 from chat import config
 from chat.app import make_app
 from chat.bot import robot
-from chat.broker import make_broker
+from chat.brokers import make_broker
 from chat.config import Settings
 from chat.db import Database
 from chat.security import Tokens

@@ -11,9 +11,9 @@ from tests.actors import ROOT
 
 FLOORS = [
     {"errors"},
-    {"config", "pace", "protocol", "stocks"},
-    {"db", "schema", "security", "broker", "hub", "machine"},
-    {"journal", "programs"},
+    {"broker", "config", "pace", "protocol", "stocks"},
+    {"db", "schema", "security", "amqp", "local", "frames", "gather", "machine"},
+    {"brokers", "hub", "journal", "programs"},
     {"users", "rooms", "messages", "commands"},
     {"keys"},
     {"middleware", "page", "resume", "postgres", "rabbitmq", "compose"},
@@ -30,7 +30,7 @@ LIBRARIES = {
     "aiopg": {"db"},
     "psycopg2": {"db", "schema", "postgres"},  # the last two run beside the server
     "yoyo": {"schema"},
-    "aiormq": {"broker", "rabbitmq"},  # rabbitmq.py asks a server whether it takes our credentials
+    "aiormq": {"amqp"},
     "argon2": {"security"},
     "jwt": {"security"},
     "email_validator": {"users"},

@@ -10,11 +10,11 @@ import pytest
 
 from chat import hub as hub_module
 from chat import relay as module
-from chat.broker import LocalBroker
 from chat.db import Database, Unreachable
 from chat.errors import Close
 from chat.hub import Hub, Socket
 from chat.journal import CONNECTIONS, Journal
+from chat.local import LocalBroker
 from chat.protocol import pack_rings
 from chat.relay import Relay
 from chat.security import Tokens
