@@ -13,7 +13,8 @@ replayed, repaired or over REST, sees the same bytes.
 
 import json
 import re
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -182,6 +183,11 @@ def event_frame(event: Event) -> bytes:
     raise ValueError(f"no frame for events of kind {kind}")
 
 
+def event_array(events: Iterable[Event]) -> bytes:
+    """The events' finished JSON as an array."""
+    return b"[" + b",".join(map(event_frame, events)) + b"]"
+
+
 # What the broker carries for one event: room, seq (None: never stored), kind, user, frame. MessagePack, because
 # a frame is finished JSON and passes through it as bytes.
 Ring = tuple[int, int | None, int, int, bytes]
@@ -264,6 +270,8 @@ def number(text: str) -> int:
 _LINE_BREAKS = re.compile("\r\n?")
 _FORBIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # controls but \n; lone surrogates
 _FORBIDDEN_IN_LINE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and a symbol by their category, but nobody sees them
+_UNSEEN = {"Zs", "Zl", "Zp", "Cf", "Mn", "Me"}  # spaces, formats, and marks that need a letter
 
 
 def clean_text(text: str) -> str:
@@ -272,8 +280,16 @@ def clean_text(text: str) -> str:
 
 
 def clean_line(text: str, field: str, least: int, most: int) -> str:
-    """A one-line text (a room's name or topic) as it is stored: trimmed, `least` to `most` characters."""
-    return _clean(text, field, _FORBIDDEN_IN_LINE, least, most)
+    """A one-line text (a room's name or topic) as it is stored: trimmed, `least` to `most` characters, not all
+    invisible. Raises `BadRequest`."""
+    text = _clean(text, field, _FORBIDDEN_IN_LINE, least, most)
+    if text and not any(map(_is_seen, text)):
+        raise BadRequest(f"{field} has no character that can be seen")
+    return text
+
+
+def _is_seen(character: str) -> bool:
+    return character not in BLANK and unicodedata.category(character) not in _UNSEEN
 
 
 def check_client_id(client_id: str | None) -> None:

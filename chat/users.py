@@ -9,11 +9,13 @@ from email_validator import EmailNotValidError, validate_email
 
 from chat.db import Database, Lost, Refused
 from chat.errors import BadRequest, Conflict, NotFound, Unauthorized, Unavailable, Unknown
+from chat.protocol import BLANK
 from chat.security import Passwords
 
 USERNAME = re.compile(r"[A-Za-z0-9._-]{3,32}", re.ASCII)  # ASCII, so that no two names look alike
 PASSWORD_BYTES = (8, 1024)
 
+_BLANK = re.compile(f"[{BLANK}]")
 _TAKEN = {"users_username_key": "username", "users_email_key": "email"}
 
 
@@ -72,6 +74,8 @@ async def get(db: Database, user_id: int) -> User:
 
 def normalised(email: str) -> str:
     """The address as it is stored and looked for: no DNS is asked. Raises `BadRequest`."""
+    if blank := _BLANK.search(email):  # the library refuses the other invisible ones
+        raise BadRequest(f"email is not valid: it has the character U+{ord(blank[0]):04X}, which nobody can see")
     try:
         return validate_email(email, check_deliverability=False, test_environment=True).normalized
     except (EmailNotValidError, UnicodeError) as error:

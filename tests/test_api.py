@@ -195,6 +195,7 @@ async def test_a_new_room_has_its_creator_as_owner_and_event_one(alice: Person) 
     ("body", "said"),
     [
         ({"name": "   "}, "name"),
+        ({"name": "\u3164\u200b "}, "name has no character that can be seen"),
         ({"name": "x" * 101}, "101"),
         ({"name": "two\nlines"}, "U+000A"),
         ({"name": "x", "topic": "t" * 401}, "topic"),
@@ -211,6 +212,9 @@ async def test_a_room_name_is_taken_whatever_its_case(alice: Person, bob: Person
     name = unique("Café Ärger")
     await alice.creates(name)
     answer = await bob.asks("POST", "/v1/chat/rooms", {"name": name.upper()}, 409)
+    assert answer["error"]["code"] == "name_taken"
+    await alice.creates(f"ΟΔΟΣ {name}")
+    answer = await bob.asks("POST", "/v1/chat/rooms", {"name": f"οδος {name}"}, 409)  # Σ has two small forms
     assert answer["error"]["code"] == "name_taken"
 
 

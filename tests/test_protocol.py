@@ -268,6 +268,19 @@ def test_a_line_has_no_breaks(text: str, least: int) -> None:
         assert not re.search("[\x00-\x1f\x7f-\x9f]", clean)
 
 
+@pytest.mark.parametrize(
+    "name", ["\u3164", "\u200b", "\u2060 \ufe0f", "\u00ad", "\u2800\u115f\u1160\uffa0", "\U000e0041", "\u0301"]
+)
+def test_a_name_that_nobody_can_see_is_refused(name: str) -> None:
+    with pytest.raises(BadRequest, match="name has no character that can be seen"):
+        clean_line(name, "name", 1, 20)
+
+
+@pytest.mark.parametrize("name", [".", "\u3164x", "👩‍💻", "नि", "한글", "\U0001fae8", "+", "№", "\ue000"])
+def test_other_names_are_fine(name: str) -> None:
+    assert clean_line(name, "name", 1, 20) == name
+
+
 @pytest.mark.parametrize("client_id", ["1234567\n", "\x00" * 8, "1234567\x7f"])
 def test_a_client_id_that_no_log_line_could_hold_is_refused(client_id: str) -> None:
     with pytest.raises(BadRequest, match="clientId"):

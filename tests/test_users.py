@@ -56,6 +56,18 @@ async def test_nothing_is_left_of_a_sign_up_that_fails(db: Database, passwords: 
     assert [member.user_id for member in members] == [first.id]
 
 
+@pytest.mark.parametrize("twin", ["νικος", "νικοσ", "Νικος"])
+async def test_an_address_is_taken_whatever_the_case_of_its_letters(
+    db: Database, passwords: Passwords, twin: str
+) -> None:
+    mark = unique()
+    first = await users.sign_up(db, passwords, mark, f"ΝΙΚΟΣ{mark}@example.com", "correct horse")
+    with pytest.raises(Conflict) as caught:
+        await users.sign_up(db, passwords, unique("bob"), f"{twin}{mark}@example.com", "correct horse")
+    assert caught.value.code == "email_taken"
+    assert await users.log_in(db, passwords, f"{twin}{mark}@example.com", "correct horse") == first
+
+
 @pytest.mark.parametrize(
     "username", ["ab", "x" * 33, "", "two words", "ünicode", "naïve", "a\n", "a\x00bc", "@ann", "аnn"]
 )
@@ -135,6 +147,13 @@ def test_an_address_is_normalised(email: str, stored: str) -> None:
         "\ud800@example.com",
         "ann@\ud800.com",
         "ann@" + "x" * 250 + ".com",
+        "\u3164@example.com",
+        "ann\u3164@example.com",
+        "ann\u115f\u1160@example.com",
+        "ann\uffa0@example.com",
+        "ann\u2800@example.com",
+        "ann\u200b@example.com",
+        "ann\u00ad@example.com",
     ],
 )
 def test_what_is_no_address_is_refused(email: str) -> None:

@@ -6,7 +6,7 @@
 WITH room AS (
     INSERT INTO rooms (name, topic, created_by, last_seq)
     VALUES (%(name)s::text, %(topic)s::text, %(user_id)s::bigint, 1)
-    ON CONFLICT (lower(name)) WHERE kind = 'public' DO NOTHING
+    ON CONFLICT (lower(upper(name))) WHERE kind = 'public' DO NOTHING
     RETURNING id, name, topic, created_at
 ), owner AS (
     INSERT INTO members (room_id, user_id, role, joined_seq)
@@ -25,4 +25,4 @@ FROM rooms AS r
 LEFT JOIN events AS e ON e.room_id = r.id AND e.seq = 1
     AND e.user_id = %(user_id)s::bigint AND e.client_id = %(client_id)s::text
 LEFT JOIN users AS u ON u.id = e.user_id
-WHERE r.kind = 'public' AND lower(r.name) = lower(%(name)s::text);
+WHERE r.kind = 'public' AND lower(upper(r.name)) = lower(upper(%(name)s::text));

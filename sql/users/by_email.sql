@@ -1,6 +1,6 @@
 -- Finds who may log in with an address.
--- Params: email text.
+-- Params: email text, in any case (upper first: see migration 0008).
 -- Returns: one row: id, username, email, created_at, password_hash; no row: nobody, or a robot.
 SELECT id, username, email, created_at, password_hash
 FROM users
-WHERE lower(email) = lower(%(email)s::text) AND NOT is_bot;
+WHERE lower(upper(email)) = lower(upper(%(email)s::text)) AND NOT is_bot;
