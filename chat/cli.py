@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -53,8 +54,8 @@ def _parser() -> argparse.ArgumentParser:
         return one
 
     add("run", _run, "server and robot together, until Ctrl-C or SIGTERM")
-    add("serve", _serve, "the server")
-    add("bot", _bot, "the stock robot")
+    for one in (add("serve", _serve, "the server"), add("bot", _bot, "the stock robot")):
+        one.add_argument("--until-eof", action="store_true", help="stop, as on SIGTERM, when standard input ends")
     add("services", _services, "find or start PostgreSQL and RabbitMQ")
     add("services-stop", _services_stop, "stop those that `services` started")
     add("db-apply", _db_apply, "apply new migrations")
@@ -79,14 +80,17 @@ def _serve(args: argparse.Namespace, settings: config.Settings) -> None:
     from chat.app import make_app
     from chat.middleware import AccessLogger, without_request
 
+    _stop_with_the_input(args)
     logging.getLogger("aiohttp.server").addFilter(without_request)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each socket takes a file; the usual limit is 1,024
     gc.freeze()  # what is imported stays: nobody need look at it again
     gc.set_threshold(GARBAGE)
+    app = make_app(settings)
+    app.on_startup.append(_heed_a_stop)
     try:
         web.run_app(
-            make_app(settings),
+            app,
             host=settings.host,
             port=settings.port,
             print=_announce,
@@ -103,12 +107,21 @@ def _serve(args: argparse.Namespace, settings: config.Settings) -> None:
         ) from None
 
 
+async def _heed_a_stop(_: object) -> None:
+    """The last step of the start. A signal cancels the start; before Python 3.12 asyncio.wait_for, and with it aiopg,
+    swallows a cancel that comes with its result. Cancelled once more, run_app stops in good order."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        task.cancel()
+
+
 def _bot(args: argparse.Namespace, settings: config.Settings) -> None:
     from chat import bot
-    from chat.broker import make_broker
+    from chat.brokers import make_broker
 
     if settings.local_broker:
         raise Usage("with AMQP_URL=local: the robot lives in the server; there is nothing to start")
+    _stop_with_the_input(args)
 
     async def serve() -> None:
         stop = asyncio.Event()
@@ -121,7 +134,8 @@ def _bot(args: argparse.Namespace, settings: config.Settings) -> None:
 
 
 def _run(args: argparse.Namespace, settings: config.Settings) -> None:
-    """Starts both as children and ends when either does; a signal goes to both."""
+    """Starts both as children and ends when either does; a signal goes to both. If it is killed, their
+    standard input ends, and so do they."""
     settings.signing()
     names = ["serve"] if settings.local_broker else ["serve", "bot"]
     stopping = False
@@ -138,10 +152,12 @@ def _run(args: argparse.Namespace, settings: config.Settings) -> None:
 
     for number in STOPS:
         signal.signal(number, stop)
+    theirs, _ = os.pipe()  # nobody writes; our end is closed when this process ends, however it does
     for name in names:
         # A session of its own: Ctrl-C reaches this process alone, which then ends them in good order.
-        command = [sys.executable, "-m", "chat", name]
-        children.append(subprocess.Popen(command, start_new_session=True))
+        command = [sys.executable, "-m", "chat", name, "--until-eof"]
+        children.append(subprocess.Popen(command, stdin=theirs, start_new_session=True))
+    os.close(theirs)
     if stopping:  # the signal came while a child was being born
         stop()
     os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
@@ -151,6 +167,19 @@ def _run(args: argparse.Namespace, settings: config.Settings) -> None:
     ends = {child.wait() for child in children}
     good = {0, -signal.SIGTERM}  # the latter, when a child had not even begun to listen to signals
     sys.exit(1 if failed or ends - good else 0)
+
+
+def _stop_with_the_input(args: argparse.Namespace) -> None:
+    """With --until-eof: who started this holds the other end of its input, and is gone when that ends."""
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+        log.warning("standard input has ended: stopping")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if args.until_eof:
+        threading.Thread(target=watch, daemon=True).start()
 
 
 # --- services and database ----------------------------------------------------------------------------

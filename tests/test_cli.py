@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psycopg2
 import pytest
 
-from chat import cli, config, schema
+from chat import cli, config, machine, schema
+from chat.errors import Close
 from tests.actors import PATIENCE_S, ROOT, Chat, Process, eventually, free_port, process, settings_for
 
 COMMANDS = {
@@ -143,6 +144,8 @@ def test_a_reset_leaves_seed_rows_and_a_rollback_of_them_is_refused(command: Typ
     assert rows == {"users": 3, "rooms": 3, "events": 6}
     code, out, _ = command("db-seed", DATABASE_URL=url)
     assert (code, out) == (0, "alice or bob is there already: nothing was added\n")
+    for name in reversed(schema.names()[schema.names().index("0007.defaults") + 1 :]):
+        assert command("db-rollback", DATABASE_URL=url) == (0, f"took back {name}\n", "")
     code, _, err = command("db-rollback", DATABASE_URL=url)
     assert code == 1 and err.startswith("chat: not taken back") and err.count("\n") == 1
     assert {table: count(url, table) for table in rows} == rows
@@ -168,6 +171,20 @@ async def test_a_port_in_use_is_named(database_url: str) -> None:
     assert "Traceback" not in "".join(server.lines)
 
 
+async def test_a_stop_that_a_library_swallows_ends_the_start() -> None:
+    async def start() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(PATIENCE_S)
+        await cli._heed_a_stop(None)
+        await asyncio.sleep(PATIENCE_S)
+
+    starting = asyncio.create_task(start())
+    await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+
+
 def children(pid: int) -> list[int]:
     """The pids of what a process has started."""
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -176,7 +193,7 @@ def children(pid: int) -> list[int]:
 def commands(running: Process) -> dict[str, int]:
     """The pids of what `chat run` has started, by their command."""
     pids = children(running.process.pid)
-    return {Path(f"/proc/{each}/cmdline").read_text().split("\0")[-2]: each for each in pids}
+    return {Path(f"/proc/{each}/cmdline").read_text().split("\0")[3]: each for each in pids}
 
 
 async def both_run(running: Process) -> dict[str, int]:
@@ -217,6 +234,19 @@ async def test_run_ends_when_one_of_them_dies(two: config.Settings, dies: str) -
         os.kill(pids[dies], signal.SIGKILL)
         assert await running.ended() == 1
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids.values())
+
+
+async def test_a_run_that_is_killed_takes_both_with_it(two: config.Settings) -> None:
+    async with process("run", two) as running:
+        pids = await both_run(running)
+        async with Chat(f"http://127.0.0.1:{running.port}") as chat:
+            wire = await (await chat.sign_up("alice")).connects()
+            running.signal(signal.SIGKILL)
+            assert await running.ended() == -signal.SIGKILL
+            assert await wire.closed() == Close.RESTART  # in good order
+        await eventually(lambda: not any(machine.command_of(pid) for pid in pids.values()))
+        socket.create_server(("127.0.0.1", running.port)).close()
+    assert "Traceback" not in "".join(running.lines)
 
 
 async def test_a_run_that_is_stopped_at_once_leaves_nobody_behind(database_url: str) -> None:
