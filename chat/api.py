@@ -10,7 +10,7 @@ from msgspec import Struct
 from chat import keys, messages, rooms, users
 from chat.commands import is_command
 from chat.errors import BadRequest, NotFound, RequestTimeout, UnsupportedMediaType
-from chat.protocol import BIGINT, ClientId, Event, check_client_id, clean_text, encode, event_frame, number, read
+from chat.protocol import BIGINT, ClientId, check_client_id, clean_text, encode, event_array, event_frame, number, read
 from chat.rooms import Room
 from chat.security import Identity
 from chat.users import User
@@ -124,27 +124,25 @@ async def leave_room(request: web.Request, who: Identity) -> web.Response:
 
 async def list_messages(request: web.Request, who: Identity) -> web.Response:
     """200: messages, oldest first; the latest 50 unless asked otherwise."""
-    found = await messages.history(
-        request.app[keys.DB],
+    page = await request.app[keys.HISTORY].page(
         who.user_id,
         _room_id(request),
         before=_number(request, "before"),
         after=_number(request, "after"),
         most=_limit(request, MESSAGES),
     )
-    return _frames(found)
+    return _array(page)
 
 
 async def list_events(request: web.Request, who: Identity) -> web.Response:
     """200: every event after a number, dense: what repairs a gap."""
-    _, found = await messages.events(
-        request.app[keys.DB],
+    _, found = await request.app[keys.HISTORY].events(
         who.user_id,
         _room_id(request),
         after=_number(request, "after") or 0,
         most=_limit(request, EVENTS),
     )
-    return _frames(found)
+    return _array(event_array(found))
 
 
 async def post_message(request: web.Request, who: Identity) -> web.Response:
@@ -239,9 +237,8 @@ def _json(value: Any, status: int = 200) -> web.Response:
     return web.Response(status=status, body=encode(value), content_type="application/json")
 
 
-def _frames(events: list[Event]) -> web.Response:
-    """The events as an array, each byte for byte as the sockets get it."""
-    body = b"[" + b",".join(map(event_frame, events)) + b"]"
+def _array(body: bytes) -> web.Response:
+    """Events, each byte for byte as the sockets get it."""
     return web.Response(body=body, content_type="application/json")
 
 

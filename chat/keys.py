@@ -11,11 +11,16 @@ from chat.config import Settings
 from chat.db import Database
 from chat.hub import Hub
 from chat.journal import Journal
+from chat.messages import History
+from chat.rooms import Joined
 from chat.security import Passwords, Tokens
 
 
 class Session(Protocol):
-    """A websocket that can be told to end."""
+    """A websocket."""
+
+    def beat(self, patience_s: float) -> None:
+        """Pings a silent peer; cuts one that has not answered for so long."""
 
     async def stop(self) -> None:
         """Ends it in good order: come back and resume."""
@@ -32,6 +37,8 @@ class State:
 SETTINGS = web.AppKey("SETTINGS", Settings)
 STATE = web.AppKey("STATE", State)
 DB = web.AppKey("DB", Database)
+HISTORY = web.AppKey("HISTORY", History)
+JOINED = web.AppKey("JOINED", Joined)
 BROKER = web.AppKey("BROKER", Broker)
 PASSWORDS = web.AppKey("PASSWORDS", Passwords)
 TOKENS = web.AppKey("TOKENS", Tokens)

@@ -10,11 +10,11 @@ The hub drops what it has sent already, so none of them needs to know of the oth
 import asyncio
 import logging
 
-from chat import messages
 from chat.broker import Broker
 from chat.db import Database
 from chat.errors import Close, NotFound, Unavailable
 from chat.hub import Hub
+from chat.messages import History
 from chat.protocol import event_frame, unpack_rings
 from chat.security import Tokens
 
@@ -31,6 +31,7 @@ class Relay:
 
     def __init__(self, db: Database, broker: Broker, hub: Hub, tokens: Tokens) -> None:
         self._db, self._hub, self._tokens = db, hub, tokens
+        self._history = History(db)
         self._repairs: dict[int, asyncio.Task[None]] = {}
         self._turn = asyncio.Lock()  # one repair at a time: the sweep keeps a connection to itself
         self._down = False
@@ -55,7 +56,7 @@ class Relay:
         try:
             while (sent := self._hub.sent(room_id)) is not None:
                 async with self._turn:
-                    last, events = await messages.events(self._db, None, room_id, after=sent, most=REPAIR_ROWS)
+                    last, events = await self._history.events(None, room_id, after=sent, most=REPAIR_ROWS)
                 for event in events:
                     self._hub.deliver(room_id, event.seq, event.kind, event.user_id, event_frame(event))
                 if not events or events[-1].seq >= last:
@@ -115,7 +116,7 @@ class Relay:
             sockets = self._hub.missing(user_id, room_id, joined_seq)
             sent = self._hub.sent(room_id)
             if sockets and sent is None:
-                _, events = await messages.events(self._db, None, room_id, after=joined_seq - 1, most=REPAIR_ROWS)
+                _, events = await self._history.events(None, room_id, after=joined_seq - 1, most=REPAIR_ROWS)
                 for event in events:
                     self._hub.deliver(room_id, event.seq, event.kind, event.user_id, event_frame(event))
             elif sent is not None and sent >= joined_seq:  # somebody else began there after a join that was never heard

@@ -7,11 +7,12 @@ page after the cursor ─ write it ─ wait for the peer ─ has the hub sent no
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 from aiohttp import WSMsgType, web
 
-from chat import keys, messages
+from chat import keys
 from chat.errors import ChatError, NotFound, RateLimited
 from chat.hub import Socket
 from chat.protocol import Event, Resume, Verdict, encode, event_frame
@@ -27,7 +28,7 @@ class Replay:
     """The resumes of one socket, carried out one after the other.
 
     `send` writes frames without waiting, `send_and_wait` one frame, and returns when the peer keeps up; `refuse`
-    tells an error.
+    tells an error; `ended` is called when no resume waits any more.
     """
 
     def __init__(
@@ -38,12 +39,13 @@ class Replay:
         send: Callable[..., None],
         send_and_wait: Callable[[bytes, WSMsgType], Awaitable[None]],
         refuse: Callable[[ChatError, str | None, int | None], None],
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
-        self._db, self._hub, self._tokens = app[keys.DB], app[keys.HUB], app[keys.TOKENS]
+        self._history, self._hub, self._tokens = app[keys.HISTORY], app[keys.HUB], app[keys.TOKENS]
         self._most = app[keys.SETTINGS].resume_events
         self._user_id, self._socket = user_id, socket
-        self._send, self._send_and_wait, self._refuse = send, send_and_wait, refuse
-        self._waiting: list[Resume] = []  # a deque takes 0.7 KiB, empty as it mostly is
+        self._send, self._send_and_wait, self._refuse, self._ended = send, send_and_wait, refuse, ended
+        self._waiting: deque[Resume] = deque()
         self._task: asyncio.Task[None] | None = None
 
     def add(self, frame: Resume) -> None:
@@ -52,7 +54,7 @@ class Replay:
             raise RateLimited(f"at most {WAITING} rooms can wait to be resumed", retry_ms=1000)
         self._waiting.append(frame)
         self._silence(frame.chatroomId)
-        if self._task is None or self._task.done():
+        if self._task is None:
             self._task = asyncio.create_task(self._run())
 
     def close(self) -> None:
@@ -62,7 +64,7 @@ class Replay:
 
     async def _run(self) -> None:
         while self._waiting:
-            frame = self._waiting.pop(0)
+            frame = self._waiting.popleft()
             try:
                 await self._resume(frame)
             except ChatError as error:
@@ -74,6 +76,8 @@ class Replay:
                 self._refuse(ChatError("something went wrong in the server"), None, frame.chatroomId)
             finally:
                 self._socket.resuming.pop(frame.chatroomId, None)
+        self._task = None
+        self._ended()
 
     async def _resume(self, frame: Resume) -> None:
         room_id, cursor = frame.chatroomId, frame.after
@@ -104,7 +108,7 @@ class Replay:
         self._socket.resuming[room_id] = False
 
     async def _page(self, room_id: int, after: int) -> tuple[int, list[Event]]:
-        return await messages.events(self._db, self._user_id, room_id, after=after, most=PAGE)
+        return await self._history.events(self._user_id, room_id, after=after, most=PAGE)
 
     async def _replay(self, frames: list[bytes]) -> None:
         """Writes frames and waits for the peer to take them: the one place that waits for a peer."""

@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 
 from chat.db import Database
 from chat.errors import Forbidden, NotFound
+from chat.gather import Gather
 from chat.journal import Journal
 from chat.protocol import READ, ROOM_NAME_CHARS, TOPIC_CHARS, Read, clean_line, encode
+
+TOGETHER = 100  # users whose rooms one query reads
 
 
 class Room(NamedTuple):
@@ -38,9 +41,22 @@ async def get(db: Database, user_id: int, room_id: int) -> Room:
     return Room._make(row)
 
 
-async def joined(db: Database, user_id: int) -> list[Any]:
-    """The user's rooms as a new socket needs them: see sql/rooms/joined.sql."""
-    return await db.all("rooms/joined", user_id=user_id)
+class Joined:
+    """The rooms of a user as a new socket needs them. Sockets that come at the same time share a query."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._gather: Gather[int, list[Any]] = Gather(self._load, most=TOGETHER)
+
+    async def of(self, user_id: int) -> list[Any]:
+        """The rows of sql/rooms/joined.sql."""
+        return await self._gather.get(user_id)
+
+    async def _load(self, user_ids: list[int]) -> dict[int, list[Any]]:
+        found: dict[int, list[Any]] = {user_id: [] for user_id in user_ids}
+        for row in await self._db.all("rooms/joined", user_ids=user_ids):
+            found[row.user_id].append(row)
+        return found
 
 
 async def create(journal: Journal, user_id: int, name: str, topic: str) -> Room:

@@ -11,10 +11,10 @@ import pytest
 
 from chat import db as db_module
 from chat import journal as module
-from chat.broker import LocalBroker
 from chat.db import Database, Lost, Unreachable
 from chat.errors import BadRequest, ChatError, Conflict, NotFound, Unavailable, Unknown
 from chat.journal import Answer, Journal
+from chat.local import LocalBroker
 from chat.protocol import unpack_rings
 from tests.actors import eventually, unique
 from tests.proxy import Proxy
@@ -44,7 +44,7 @@ class Desk:
         return self.journal.append(room, self.user, client_id or unique("client"), text)
 
     async def log(self, room: int) -> list[str]:
-        rows = await self.db.all("events/after", room_id=room, reader_id=None, after=0, most=10_000)
+        rows = await self.db.all("events/after", room_ids=[room], reader_ids=[None], afters=[0], mosts=[10_000])
         assert [row.seq for row in rows] == list(range(1, len(rows) + 1)), "the numbers are not dense"
         return [row.body for row in rows if row.kind == 1]
 

@@ -49,13 +49,13 @@ def deliveries(it: World, count: int, runs: int, figures: Figures) -> None:
 
 def pages(it: World, count: int, runs: int, figures: Figures) -> None:
     """history with another number of messages, and the first page of the room's events."""
-    room, reader = history.fill(it, count)
+    room, readers = history.fill(it, count)
     with chat_server(it, LOG_LEVEL="WARNING") as server:
         path = f"http://127.0.0.1:{server.port}/v1/chat/rooms/{room}/messages"
-        history.get(path, reader)
+        history.get(path, readers[0])
         for _ in range(runs):
             for label, query in (("latest 50", ""), ("50 in the middle", f"?before={count // 2}")):
-                done = wrk(path + query, connections=history.CLIENTS, seconds=1, token=reader.token)
+                done = wrk(path + query, connections=history.CLIENTS, seconds=1, tokens=[readers[0].token])
                 figures.add(f"requests/s, {label} of {count:,} messages", done.per_s)
 
 

@@ -1,17 +1,36 @@
 """history: wrk asks for the latest 50 messages of a room that has a million, and for 50 in the middle of it.
 
-Reference: pgbench with the same SELECT, prepared, as many clients; for information, aiohttp answering a constant body
-of the same size.
+Sixteen connections ask for the same page, as one reader, then as sixteen: those that wait together share a query.
+
+Reference: pgbench with the SELECT of one such page, prepared, as many clients; for information, aiohttp answering a
+constant body of the same size.
 """
 
 import urllib.request
 
-from chat.db import statement
 from tests.bench.figures import Figures
 from tests.bench.tools import pgbench, prepared, wrk
 from tests.bench.wires import Void
 from tests.bench.world import Person, Server, World, chat_server, reference
 
+# What sql/messages/before.sql does for all who ask, for one.
+SELECT = """
+SELECT e.room_id, e.seq, e.kind, e.user_id, e.username, e.email, e.body, e.message_no, e.data, e.client_id, e.created_at
+FROM rooms AS r
+LEFT JOIN LATERAL (
+    SELECT l.room_id, l.seq, l.kind, l.user_id, u.username, u.email, l.body, l.message_no, l.data, l.client_id,
+        l.created_at
+    FROM events AS l
+    JOIN users AS u ON u.id = l.user_id
+    WHERE l.room_id = r.id AND l.kind = 1 AND l.seq < coalesce(%(before)s::bigint, 9223372036854775807)
+    ORDER BY l.seq DESC
+    LIMIT 50
+) AS e ON true
+WHERE r.id = %(room_id)s
+    AND (r.kind = 'public'
+        OR EXISTS (SELECT 1 FROM members AS m WHERE m.room_id = r.id AND m.user_id = %(reader_id)s))
+ORDER BY e.seq;
+"""
 MESSAGES = 1_000_000
 CLIENTS = 16
 RUN_S = 2.0
@@ -20,13 +39,17 @@ RUN_S = 2.0
 def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
     """First page, deep page, each with its pgbench, then the constant; `runs` times over."""
     count, seconds = (10_000, 1.0) if quick else (MESSAGES, RUN_S)
-    room, reader = fill(it, count)
+    room, readers = fill(it, count)
+    reader = readers[0]
     with chat_server(it, LOG_LEVEL="WARNING") as server:
         size = len(get(page(server, room), reader))
         with reference("constant", size) as bare:
             for _ in range(runs):
                 for label, before in (("latest 50", None), ("50 in the middle", count // 2)):
                     measure(it, server, room, reader, label, before, seconds, figures)
+                tokens = [each.token for each in readers]
+                mixed = wrk(page(server, room), connections=CLIENTS, seconds=seconds, tokens=tokens)
+                figures.add("for information: requests/s, latest 50, sixteen readers", mixed.per_s)
                 constant = wrk(f"http://127.0.0.1:{bare.port}/", connections=CLIENTS, seconds=seconds)
                 figures.add("for information: requests/s of a constant body", constant.per_s)
     first, deep = figures.of("requests/s, latest 50"), figures.of("requests/s, 50 in the middle")
@@ -54,20 +77,20 @@ def measure(
     """One page: wrk, then pgbench."""
     get(page(server, room, before), reader)
     clocks = server.spent()
-    done = wrk(page(server, room, before), connections=CLIENTS, seconds=seconds, token=reader.token)
+    done = wrk(page(server, room, before), connections=CLIENTS, seconds=seconds, tokens=[reader.token])
     spent = server.spent() - clocks
     figures.add(f"requests/s, {label}", done.per_s, aim=("≥", 0.3))
     figures.add(f"p99 ms, {label}", done.p99_ms)
     figures.add(f"CPU µs a request, {label}", spent.server / (done.per_s * seconds) * 1e6)
     figures.add(f"PostgreSQL CPU µs a request, {label}", spent.postgres / (done.per_s * seconds) * 1e6)
-    values = {"room_id": room, "reader_id": reader.id, "before": "NULL" if before is None else before, "most": 50}
-    script = prepared(statement("messages/before"), **{name: str(value) for name, value in values.items()})
+    values = {"room_id": room, "reader_id": reader.id, "before": "NULL" if before is None else before}
+    script = prepared(SELECT, **{name: str(value) for name, value in values.items()})
     figures.compare(f"requests/s, {label}", pgbench(it.url, script, clients=CLIENTS, seconds=seconds))
 
 
-def fill(it: World, count: int) -> tuple[int, Person]:
-    """A room with so many messages of ten people, and one of them."""
-    people, (room,) = it.people(10), it.rooms(1)
+def fill(it: World, count: int) -> tuple[int, list[Person]]:
+    """A room with so many messages of ten people, and its members."""
+    people, (room,) = it.people(CLIENTS), it.rooms(1)
     it.join([(room, person.id) for person in people])
     it.sql("UPDATE rooms SET last_seq = %s, last_message_no = %s WHERE id = %s", count, count, room)
     it.sql(
@@ -80,7 +103,7 @@ def fill(it: World, count: int) -> tuple[int, Person]:
         count,
     )
     it.settle()
-    return room, people[0]
+    return room, people
 
 
 def get(url: str, reader: Person) -> bytes:

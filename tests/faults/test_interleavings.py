@@ -22,9 +22,11 @@ from chat import keys, relay, resume
 from chat.db import Unreachable
 from chat.errors import Close
 from chat.hub import Hub, Socket
+from chat.messages import History
 from chat.protocol import MEMBER, MESSAGE, Event, Resume, pack_rings
 from chat.relay import Relay
 from chat.resume import Replay
+from chat.rooms import Joined
 from chat.security import Identity
 from chat.ws import Session
 from tests.logs import ALICE, BOB, Pipe, line, membership, ring
@@ -86,10 +88,15 @@ class Log:
     async def all(self, name: str, **params: Any) -> Any:
         return await self._answer(getattr(self, name.replace("/", "_"))(**params))
 
-    def events_after(self, room_id: int, reader_id: int | None, after: int, most: int) -> Any:
-        log = self.events[room_id]
-        page = log[after : after + most]
-        return [Row((len(log), *event)) for event in page] or [Row((len(log), *[None] * 11))]
+    def events_after(
+        self, room_ids: list[int], reader_ids: list[int | None], afters: list[int], mosts: list[int]
+    ) -> Any:
+        rows: list[Any] = []
+        for number, (room, after, most) in enumerate(zip(room_ids, afters, mosts, strict=True), 1):
+            log = self.events[room]
+            page: list[Any] = [*log[after : after + most]] or [(None,) * 11]
+            rows += [(str(number), len(log), *event) for event in page]
+        return rows
 
     def rooms_behind(self, room_ids: list[int], seqs: list[int]) -> Any:
         return [
@@ -101,21 +108,19 @@ class Log:
     def members_new(self, user_ids: list[int], seconds: float) -> Any:
         return [(user, room, seq) for (user, room), seq in self.members.items() if user in user_ids]
 
-    def rooms_joined(self, user_id: int) -> Any:
+    def rooms_joined(self, user_ids: list[int]) -> Any:
         return [
             SimpleNamespace(
-                room_id=room, name=f"room {room}", last_seq=len(self.events[room]), last_message_no=0, read_message_no=0
+                user_id=user,
+                room_id=room,
+                name=f"room {room}",
+                last_seq=len(self.events[room]),
+                last_message_no=0,
+                read_message_no=0,
             )
             for user, room in sorted(self.members)
-            if user == user_id
+            if user in user_ids
         ]
-
-
-class Row(tuple[Any, ...]):
-    """A row of events/after: by name where the code asks by name."""
-
-    last_seq = property(lambda row: row[0])
-    seq = property(lambda row: row[2])
 
 
 class Client:
@@ -238,7 +243,8 @@ class World(RuleBasedStateMachine):
         self.rings: list[Event] = []
         self.clients: list[Client] = []
         self.app: dict[Any, Any] = {
-            keys.DB: self.log,
+            keys.HISTORY: History(self.log),  # type: ignore[arg-type]
+            keys.JOINED: Joined(self.log),  # type: ignore[arg-type]
             keys.SETTINGS: SimpleNamespace(resume_events=RESUME_EVENTS, messages_per_s=0),
             keys.TOKENS: SimpleNamespace(epoch="one"),
         }
