@@ -8,20 +8,23 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from aiohttp import web
 
 from chat import api, bot, journal, keys, page, schema, ws
-from chat.broker import make_broker
+from chat.brokers import make_broker
 from chat.commands import Commands
 from chat.config import Settings
 from chat.db import Database, Refused, Unreachable
 from chat.errors import Told, Unavailable, Unknown
 from chat.hub import Hub
 from chat.journal import Journal
-from chat.middleware import errors, signed_in
+from chat.messages import History
+from chat.middleware import cut_who_takes_nothing, errors, signed_in
 from chat.protocol import FRAME_BYTES
 from chat.relay import Relay
+from chat.rooms import Joined
 from chat.security import Passwords, Tokens
 
 log = logging.getLogger("chat.app")
@@ -65,6 +68,7 @@ def make_app(settings: Settings) -> web.Application:
     app[keys.STATE] = keys.State()
     app.add_routes(ROUTES)
     app.cleanup_ctx.extend(CONTEXTS)
+    app.on_response_prepare.append(cut_who_takes_nothing)
     app.on_shutdown.append(say_goodbye)
     return app
 
@@ -76,6 +80,7 @@ async def database(app: web.Application) -> AsyncIterator[None]:
     await _wait_for(db, settings.startup_wait_s)
     try:
         await _check_schema(db)
+        app[keys.HISTORY], app[keys.JOINED] = History(db), Joined(db)
         yield
     finally:
         await db.close()
@@ -139,6 +144,12 @@ async def commands(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
+async def sockets(app: web.Application) -> AsyncIterator[None]:
+    """The heartbeat of all websockets."""
+    async with _in_background(partial(ws.heartbeat, app)):
+        yield
+
+
 async def broker(app: web.Application) -> AsyncIterator[None]:
     """Opened last, when everybody who listens has said so; with local: the robot lives here, too."""
     line = app[keys.BROKER]
@@ -153,7 +164,7 @@ async def broker(app: web.Application) -> AsyncIterator[None]:
         await line.close()
 
 
-CONTEXTS = [database, security, the_journal, relay, commands, broker]
+CONTEXTS = [database, security, the_journal, relay, commands, sockets, broker]
 
 
 async def say_goodbye(app: web.Application) -> None:

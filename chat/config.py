@@ -40,7 +40,9 @@ class Settings:
     journal_rows: int = _setting(10_000, "writes that may wait for PostgreSQL", least=1)
     db_connections: int = _setting(8, "connections for reading; the journal has its own", least=1)
     startup_wait_s: float = _setting(30.0, "how long the start waits for PostgreSQL")
-    heartbeat_s: float = _setting(25.0, "a ping after so much silence", least=0.05)
+    heartbeat_s: float = _setting(
+        25.0, "so long a silent peer is left alone; a ping it has to answer in half of that", least=0.05
+    )
     body_timeout_s: float = _setting(15.0, "a request's body has arrived by then", least=0.05)
     password_threads: int = _setting(2, "threads that hash passwords, 64 MiB each", least=1)
     password_wait_s: float = _setting(5.0, "a log-in waits so long for a free thread")

@@ -26,12 +26,14 @@ class ChatError(Exception):
         text: str,
         *,
         code: str | None = None,
+        status: int | None = None,
         retry_ms: int | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(text)
         self.text = text
         self.code = code or type(self).code
+        self.status = status or type(self).status
         self.retry_ms = retry_ms
         self.headers = dict(headers or {})
         if retry_ms is not None:
@@ -118,6 +120,7 @@ class Close(IntEnum):
 
     ====  ======================  =============================================
     1001  going away              the client said so, or its page was left
+    1002  protocol                no websocket frame, or an unmasked one: a bug in the client, do not come back
     1003  binary                  a bug in the client: do not come back
     1007  not UTF-8               a bug in the client: do not come back
     1008  policy                  rate limit ignored: come back after a pause
@@ -130,6 +133,7 @@ class Close(IntEnum):
     """
 
     GOING_AWAY = 1001
+    PROTOCOL = 1002
     BINARY = 1003
     BAD_TEXT = 1007
     POLICY = 1008

@@ -12,12 +12,12 @@ So whatever delivers (relay, repair, sweep, replay) may do it late, twice or in 
 
 import asyncio
 import logging
-import struct
 from collections.abc import Callable
 
 import msgspec
 
 from chat.errors import Close
+from chat.frames import framed
 from chat.protocol import MEMBER, MESSAGE, READ, ROOM, MemberFrame
 
 log = logging.getLogger("chat.hub")
@@ -26,16 +26,6 @@ GAP_S = 0.05  # two processes overtake one another in normal running; that is ov
 EARLY = 1_000  # events that a room holds back while it waits for a gap; the rest is read again
 
 _member = msgspec.json.Decoder(MemberFrame).decode
-
-
-def framed(payload: bytes) -> bytes:
-    """A whole unmasked websocket text frame (RFC 6455, 5.2) around the payload."""
-    size = len(payload)
-    if size < 126:
-        return bytes((0x81, size)) + payload
-    if size < 65_536:
-        return struct.pack("!BBH", 0x81, 126, size) + payload
-    return struct.pack("!BBQ", 0x81, 127, size) + payload
 
 
 class Socket:
@@ -95,6 +85,13 @@ class _Room:
         self.out_v1: list[bytes] = []  # … for the others: messages only
         self.early: dict[int, tuple[int, int, bytes]] = {}
         self.timer: asyncio.TimerHandle | None = None
+
+
+def _joined(seq: int, kind: int, frame: bytes) -> bool | None:
+    """Whether the event makes its user a member of the room, or (False) ends that; None: neither."""
+    if kind == MEMBER:
+        return _member(frame).action == "joined"
+    return True if kind == ROOM and seq == 1 else None  # a room is born with its owner in it
 
 
 def _misses(socket: Socket, room_id: int, joined_seq: int) -> bool:
@@ -239,11 +236,8 @@ class Hub:
 
     def _send(self, room_id: int, room: _Room, kind: int, user_id: int, frame: bytes) -> None:
         room.seq += 1
-        if kind == MEMBER:
-            joined = _member(frame).action == "joined"
-        elif kind == ROOM and room.seq == 1:
-            joined = True  # a room is born with its owner in it
-        else:
+        joined = _joined(room.seq, kind, frame)
+        if joined is None:
             return self._write(room, kind, frame)
         # A join is the first thing that a new member's sockets hear, a leave the last.
         if not joined:
@@ -254,18 +248,25 @@ class Hub:
                 socket.resuming[room_id] = not joined
             if socket.known is None:
                 socket.changed = True
-            elif not joined:
-                socket.known.discard(room_id)
-                socket.rooms.discard(room_id)
-                room.v1.discard(socket)
-                room.v2.discard(socket)
-                socket.left[room_id] = room.seq
-            elif room.seq > socket.left.get(room_id, 0):
-                if _misses(socket, room_id, room.seq):
-                    self.join(socket, room_id, room.seq)
-                socket.known.add(room_id)
+            elif joined:
+                self._let_in(socket, socket.known, room_id, room)
+            else:
+                self._let_out(socket, socket.known, room_id, room)
         if joined:
             self._write(room, kind, frame)
+
+    def _let_in(self, socket: Socket, known: set[int], room_id: int, room: _Room) -> None:
+        if room.seq > socket.left.get(room_id, 0):
+            if _misses(socket, room_id, room.seq):
+                self.join(socket, room_id, room.seq)
+            known.add(room_id)
+
+    def _let_out(self, socket: Socket, known: set[int], room_id: int, room: _Room) -> None:
+        known.discard(room_id)
+        socket.rooms.discard(room_id)
+        room.v1.discard(socket)
+        room.v2.discard(socket)
+        socket.left[room_id] = room.seq
 
     def _tell(self, user_id: int, frame: bytes) -> None:
         data = framed(frame)

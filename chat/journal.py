@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from chat.broker import Broker
 from chat.db import Connection, Database, Lost, Refused, Unreachable
 from chat.errors import BadRequest, ChatError, Conflict, Forbidden, NotFound, Unavailable, Unknown
-from chat.protocol import Event, Ring, event_frame, pack_rings
+from chat.protocol import MESSAGE, Event, Ring, event_frame, pack_rings
 
 log = logging.getLogger("chat.journal")
 
@@ -253,7 +253,7 @@ class Journal:
             event = None if row.seq is None else Event._make(row[2:])
             if event is not None and (row.verdict == "new" or entry.uncertain):
                 rings.append((event.room_id, event.seq, event.kind, event.user_id, event_frame(event)))
-            if event is None or event.kind == 1 or entry.sql != APPEND:  # else it is the join before it
+            if event is None or event.kind == MESSAGE or entry.sql != APPEND:  # else it is the join before it
                 self._answer_one(entry, row.verdict, event)
         if rings:
             self._broker.ring(pack_rings(rings))

@@ -9,7 +9,6 @@ import logging
 import random
 import secrets
 import socket as sockets
-import struct
 import time
 from contextlib import suppress
 from typing import Any
@@ -25,7 +24,8 @@ from chat.errors import (
     RateLimited,
     Unavailable,
 )
-from chat.hub import Hub, Socket, framed
+from chat.frames import PING, Masked, framed, goodbye
+from chat.hub import Hub, Socket
 from chat.journal import Answer
 from chat.middleware import V2, check_origin, websocket_token
 from chat.pace import Pace
@@ -56,6 +56,7 @@ PATIENCE = 100  # frames above the rate that are answered; who goes on is closed
 RESUMES = 1000  # resumes that may come at once: a client that comes back has them for all its rooms
 SEND_BUFFER = 64 * 1024  # bytes in the kernel; left to itself it hides megabytes from the cap
 CLOSE_S = 2.0  # a peer answers a close within this time, or is cut
+BEAT = 100  # sockets that are pinged in one tick
 SPREAD_S = 1.0  # over which the sockets leave at a stop, so that they do not come back all at once
 
 
@@ -69,7 +70,6 @@ async def websocket(request: web.Request) -> web.StreamResponse:
         protocols=(V2,) if v2 else (),
         compress=False,  # else a frame could not be the same bytes for all
         max_msg_size=FRAME_BYTES + 1,  # aiohttp refuses what reaches its limit
-        heartbeat=request.app[keys.SETTINGS].heartbeat_s,
         decode_text=False,
         autoclose=False,  # see Session.close
         timeout=CLOSE_S,
@@ -78,6 +78,21 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     await Session(request, response, who, v2=v2).run()
     return response
+
+
+async def heartbeat(app: web.Application) -> None:
+    """Beats for every socket, for ever: two beats make `HEARTBEAT_S`.
+
+    On one timer and by groups: a timer and a task for each socket cost several times as much.
+    """
+    half_s = app[keys.SETTINGS].heartbeat_s / 2
+    while True:
+        sessions = list(app[keys.STATE].sessions)
+        groups = range(0, len(sessions) or 1, BEAT)
+        for first in groups:
+            for session in sessions[first : first + BEAT]:
+                session.beat(half_s)
+            await asyncio.sleep(half_s / len(groups))
 
 
 def _who(request: web.Request) -> tuple[Identity, bool]:
@@ -96,15 +111,20 @@ class Session:
         settings = request.app[keys.SETTINGS]
         self._response = response
         self._transport = request.transport
+        protocol = self._transport.get_protocol()
+        assert isinstance(protocol, asyncio.Protocol)
+        self._masked = Masked(protocol, self._unmasked)
+        self._transport.set_protocol(self._masked)  # no frame has come yet: `prepare` did not wait
+        self._pinged: float | None = None  # when, if nothing came since
         self._transport.get_extra_info("socket").setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, SEND_BUFFER)
         self._socket = Socket(who.user_id, self._transport, self.close, v2=v2, cap=settings.outbox_bytes)
         # A list, though it is read from its head: a deque takes 0.7 KiB, empty as it mostly is. An event has one, too.
         self._answers: list[tuple[asyncio.Future[Any], Post | Read]] = []
         self._answered: asyncio.Future[None] | None = None  # while it is waited for
         self._asking = asyncio.Lock()
-        self._replay = Replay(self.app, who.user_id, self._socket, self._send, response.send_frame, self._refuse)
+        self._replay: Replay | None = None  # while it lasts: most of the time there is none, in very many sockets
         self._closing: asyncio.TimerHandle | None = None  # once closing: when the peer is cut
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[None] | None = None  # while it is waited for
         rate, now = settings.messages_per_s, asyncio.get_running_loop().time()
         self._pace = Pace(rate, rate * BURST, now)
         self._resume_pace = Pace(rate, RESUMES, now)
@@ -119,7 +139,7 @@ class Session:
         expiry = loop.call_later(expires_in, self.close, Close.SESSION_OVER)
         state.sessions.add(self)
         self.hub.connect(self._socket)
-        log.info("user %d is here (%s)", self.who.user_id, V2 if self.v2 else "plain")
+        log.debug("user %d is here (%s)", self.who.user_id, V2 if self.v2 else "plain")
         try:
             try:
                 await self._enter()
@@ -133,7 +153,8 @@ class Session:
             expiry.cancel()
             state.sessions.discard(self)
             self.hub.disconnect(self._socket)
-            self._replay.close()
+            if self._replay is not None:
+                self._replay.close()
             for answer, _ in self._answers:
                 answer.remove_done_callback(self._answer)
             if self._closing is not None:
@@ -141,7 +162,8 @@ class Session:
                 self._transport.close()  # both have said goodbye
             if self._socket.unsent():  # a peer that does not read: nothing else would free its buffer
                 self._transport.abort()
-            self._ended.set_result(None)
+            if self._ended is not None:
+                self._ended.set_result(None)
             log.info("user %d is gone (%s)", self.who.user_id, self._code or self._response.close_code)
 
     def close(self, code: Close) -> None:
@@ -156,21 +178,38 @@ class Session:
             self._closing = asyncio.get_running_loop().call_later(CLOSE_S, self._transport.abort)
             self.hub.disconnect(self._socket)
 
+    def _unmasked(self) -> None:
+        self.close(Close.PROTOCOL)
+
     def _send_close(self, code: Close) -> None:
-        reason = code.name.lower().replace("_", " ").encode()
-        self._socket.offer(struct.pack("!BBH", 0x88, 2 + len(reason), code) + reason)
+        self._socket.offer(goodbye(code, code.name.lower().replace("_", " ")))
+
+    def beat(self, patience_s: float) -> None:
+        """Pings a peer from which nothing came since the last beat, and cuts it when it leaves that unanswered."""
+        now = asyncio.get_running_loop().time()
+        if self._masked.heard or not self._transport.is_reading():  # who is not read cannot answer
+            self._masked.heard, self._pinged = False, None
+        elif self._pinged is None:
+            if self._closing is None:
+                self._pinged = now
+                self._socket.offer(PING)
+        elif now - self._pinged >= patience_s:
+            log.info("user %d does not answer", self.who.user_id)
+            self._transport.abort()
 
     async def stop(self) -> None:
         """Ends it because the server stops, at a moment of its own."""
         await asyncio.sleep(random.uniform(0, SPREAD_S))
         self.close(Close.RESTART)
-        await asyncio.wait([self._ended])
+        if self in self.app[keys.STATE].sessions:
+            self._ended = asyncio.get_running_loop().create_future()
+            await self._ended
 
     async def _enter(self) -> None:
         """The hello, or for the original's clients: live in all their rooms at once."""
         while True:
             self._socket.changed = False
-            joined = await rooms.joined(self.app[keys.DB], self.who.user_id)
+            joined = await self.app[keys.JOINED].of(self.who.user_id)
             for row in () if self.v2 else joined:
                 if (self.hub.sent(row.room_id) or row.last_seq) < row.last_seq:  # else it would hear those again
                     await asyncio.shield(self.hub.on_gap(row.room_id))
@@ -244,7 +283,20 @@ class Session:
     def _resume(self, frame: Resume) -> None:
         if not self.v2:
             raise BadRequest("resume needs the subprotocol chat.v2")
+        if self._replay is None:
+            self._replay = Replay(
+                self.app,
+                self.who.user_id,
+                self._socket,
+                self._send,
+                self._response.send_frame,
+                self._refuse,
+                self._replayed,
+            )
         self._replay.add(frame)
+
+    def _replayed(self) -> None:
+        self._replay = None
 
     def _write(self, frame: Post) -> "asyncio.Future[Any]":
         check_client_id(frame.clientId)

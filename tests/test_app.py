@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import signal
+import socket
 import time
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import psycopg2
@@ -12,6 +15,7 @@ import pytest
 from chat import keys, schema
 from chat.app import CannotStart, make_app
 from chat.config import BadSetting
+from chat.protocol import UNANSWERED
 from tests.actors import GENERAL, Chat, eventually, free_port, process, serving, settings_for, unique
 
 
@@ -47,7 +51,7 @@ async def test_a_schema_that_is_older_or_newer_is_refused(database_url: str) -> 
                 pass
         schema.apply(url)
         schema.rollback(url)
-        with pytest.raises(CannotStart, match=r"older than the code \(without 0007"):
+        with pytest.raises(CannotStart, match=rf"older than the code \(without {schema.names()[-1]}\)"):
             async with serving(settings_for(url)):
                 pass
         schema.apply(url)
@@ -205,3 +209,58 @@ async def test_a_signal_ends_it_within_ten_seconds_with_exit_0(database_url: str
         assert await server.ended(10) == 0
         assert time.monotonic() - begun < 10
         assert not [line for line in server.lines if "Traceback" in line or "ERROR" in line]
+
+
+async def test_a_storm_of_one_socket_leaves_the_journal_to_the_others(database_url: str) -> None:
+    """1,000 writes into a room that is locked: at most 256 of them wait at once, and another room notices nothing."""
+    async with serving(settings_for(database_url, messages_per_s=0.0)) as chat:
+        alice, bob = await chat.sign_up("alice"), await chat.sign_up("bob")
+        noisy, quiet = await alice.creates(), await bob.creates()
+        storm, calm = await alice.connects(), await bob.connects()
+        await calm.resume(quiet)
+        journal = chat.app[keys.JOURNAL]  # type: ignore[index]
+        most, answers = 0, 0
+        with contextlib.closing(psycopg2.connect(database_url)) as other, other.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM rooms WHERE id = %s FOR UPDATE", [noisy])
+            for number in range(1_000):
+                await storm.says(f"{number}", noisy, clientId=f"storm-{number:04}")
+            for number in range(20):
+                await calm.says(f"{number}", quiet, clientId=f"calm-{number:04}")
+                await calm.hears(f"{number}")
+                most = max(most, journal._waiting + len(journal._in_hand))
+                answers = sum(frame["type"] in (13, 14) for frame in storm.heard)
+        assert answers < 1_000, "the room was not locked for long enough to show anything"
+        assert 0 < most <= UNANSWERED + 1, f"{most} writes of one socket filled the journal"
+        await eventually(lambda: sum(frame["type"] in (13, 14) for frame in storm.heard) == 1_000, 20)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux cuts those who take nothing")
+async def test_who_asks_for_large_pages_and_takes_nothing_is_cut(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.middleware.TAKE_S", 1)
+    async with serving(settings_for(database_url, messages_per_s=0.0)) as chat:
+        alice = await chat.sign_up("alice")
+        room = await alice.creates()
+        wire = await alice.connects()
+        for number in range(200):
+            await wire.says(f"{number} {'ü' * 3_900}", room, clientId=f"large-{number:04}")
+        await eventually(lambda: sum(frame["type"] == 13 for frame in wire.heard) == 200)
+        loop = asyncio.get_running_loop()
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.setblocking(False)
+            await loop.sock_connect(deaf, ("127.0.0.1", urlsplit(str(chat.base_url)).port))
+            path = f"/v1/chat/rooms/{room}/messages?limit=200"
+            head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {alice.token}\r\n\r\n"
+            await loop.sock_sendall(deaf, head.encode() * 5)
+            port = deaf.getsockname()[1]
+            assert is_held(port)
+            await eventually(lambda: not is_held(port), 20)
+        await wire.round_trip()
+
+
+def is_held(port: int) -> bool:
+    """Whether this machine has an open connection whose other end is at `port`."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(line[3] == "01" and line[2].endswith(f":{port:04X}") for line in lines)

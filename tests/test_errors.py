@@ -27,6 +27,12 @@ def test_an_error_may_have_a_finer_code() -> None:
     assert BadRequest.code == "bad_request"
 
 
+def test_an_error_may_have_a_finer_status() -> None:
+    error = BadRequest("x", status=411)
+    assert (error.code, error.status) == ("bad_request", 411)
+    assert BadRequest("x").status == 400
+
+
 def test_who_has_no_token_is_told_which_kind_is_wanted() -> None:
     assert Unauthorized("x").headers == {"WWW-Authenticate": 'Bearer realm="chat"'}
 

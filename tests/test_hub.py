@@ -9,7 +9,8 @@ import pytest
 
 from chat import hub as module
 from chat.errors import Close
-from chat.hub import Hub, Socket, framed
+from chat.frames import framed
+from chat.hub import Hub, Socket
 from chat.protocol import READ, Event
 from tests.logs import ALICE, BOB, Pipe, line, membership, ring
 

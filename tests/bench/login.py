@@ -27,11 +27,12 @@ WAIT_S = 10.0
 
 
 class LogIns:
-    """Connections that log in, again and again."""
+    """Connections that log in, again and again; closed at the end, or the server would: it waits 15 s for a request."""
 
     def __init__(self, crowd: Crowd, port: int, emails: Sequence[str]) -> None:
         self.done = 0
         self._more = True
+        self._crowd = crowd
         self._requests = [self._request(port, email) for email in emails]
         self._wires = [crowd.plain() for _ in emails]
 
@@ -45,7 +46,11 @@ class LogIns:
             self._log_in(wire, request)
 
     def end(self) -> None:
+        """Lets what is under way come to its end, and hangs up."""
         self._more = False
+        self._crowd.quiet(0.5)
+        for wire in self._wires:
+            self._crowd.close(wire)
 
     def _log_in(self, wire: Wire, request: bytes) -> None:
         heard = bytearray()
@@ -103,8 +108,6 @@ def chat(shape: Shape, seconds: float, log_ins: LogIns | None = None) -> tuple[l
         log_ins.begin()
     offer(shape.crowd, shape.authors, began, RATE, round(RATE * seconds))
     done, elapsed = (log_ins.done if log_ins else 0), now() - began
-    if log_ins:
-        log_ins.end()
     spent = shape.server.spent() - before
     deadline = now() + WAIT_S
     while any(
@@ -114,7 +117,8 @@ def chat(shape: Shape, seconds: float, log_ins: LogIns | None = None) -> tuple[l
         shape.crowd.pull(0.05)
         if now() > deadline:
             raise Void("not all was delivered")
-    shape.crowd.quiet(0.5)  # the last log-ins
+    if log_ins:
+        log_ins.end()
     waited: list[float] = []
     for author, witness, marks, each in zip(shape.authors, witnesses, sample, shape.readers, strict=True):
         author.check()

@@ -13,7 +13,7 @@ from typing import Any
 import argon2
 from aiohttp import web
 
-from chat.hub import framed
+from chat.frames import framed
 
 CONTROL = b"control"
 

@@ -124,6 +124,12 @@ class Crowd:
         self._epoll.register(wire.fd, select.EPOLLIN)
         return wire
 
+    def close(self, wire: Wire) -> None:
+        """Ends one connection of the crowd."""
+        self._epoll.unregister(wire.fd)
+        del self._wires[wire.fd]
+        wire.sock.close()
+
     # --- before the run: parsed, not measured ---------------------------------------------------------
 
     def open(self, requests: Iterable[bytes], *, hello: bool = True) -> list[Wire]:
