@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from secrets import token_urlsafe
 from typing import Any, NamedTuple
 
 from chat.broker import Broker
@@ -110,9 +111,10 @@ class Journal:
     def change(self, sql: str, **params: Any) -> asyncio.Future[Answer]:
         """Queues a unit of work of its own: a file that returns the verdict row of sql/events/append.sql.
 
-        `room_id` in `params` says in which room's queue; without one, the room does not exist yet.
+        `room_id` in `params` says in which room's queue; without one, the room does not exist yet. The file also gets
+        a new `client_id`, by which it knows its own repeats.
         """
-        return self._enter(sql, params.get("room_id", 0), params)
+        return self._enter(sql, params.get("room_id", 0), {"client_id": token_urlsafe(12), **params})
 
     def _enter(self, sql: str, room_id: int, params: dict[str, Any]) -> asyncio.Future[Answer]:
         if self._closing:

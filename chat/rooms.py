@@ -1,7 +1,6 @@
 """Rooms and who is in them. What changes a room goes through the journal and becomes an event of its log."""
 
 from datetime import datetime
-from secrets import token_urlsafe
 from typing import Any, NamedTuple
 
 from chat.db import Database
@@ -63,7 +62,7 @@ async def create(journal: Journal, user_id: int, name: str, topic: str) -> Room:
     """A new public room with its owner. Raises `BadRequest`, `Conflict` (taken), `Unavailable`, `Unknown`."""
     name = clean_line(name, "name", 1, ROOM_NAME_CHARS)
     topic = clean_line(topic, "topic", 0, TOPIC_CHARS)
-    answer = await journal.change("rooms/create", name=name, topic=topic, user_id=user_id, client_id=token_urlsafe(12))
+    answer = await journal.change("rooms/create", name=name, topic=topic, user_id=user_id)
     event = answer.event
     assert event is not None
     return Room(event.room_id, name, "public", topic, event.created_at, 1, True, event.seq, 0, 0)
