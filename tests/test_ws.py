@@ -1,6 +1,7 @@
 """chat/ws.py: a session, from the upgrade to the close."""
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 
@@ -8,7 +9,8 @@ import aiohttp
 import pytest
 
 from chat import keys
-from tests.actors import GENERAL, Chat, Person, eventually, unique
+from chat.config import Settings
+from tests.actors import GENERAL, Chat, Person, eventually, serving, unique
 
 # --- the upgrade --------------------------------------------------------------------------------------
 
@@ -78,6 +80,32 @@ async def test_the_original_language_hears_only_its_own_rooms(alice: Person, bob
     await alice.posts(text)
     await b.hears(text)
     assert not [frame for frame in b.heard if frame["chatroomId"] == room]
+
+
+async def test_the_original_language_begins_with_the_log_where_the_server_is_behind_it(
+    chat: Chat, settings: Settings, alice: Person, bob: Person
+) -> None:
+    """Who comes from elsewhere, where the rings of the last lines were heard, hears none of them again."""
+    assert chat.app is not None
+    room = await alice.creates()
+    await bob.joins(room)
+    await (await alice.connects()).resume(room)  # so the room is here already, at an older number
+    async with serving(dataclasses.replace(settings, amqp_url="local:")) as elsewhere:  # its rings are not heard here
+        author = Person(elsewhere, {"token": alice.token, "user": vars(alice)})
+        behind = 0
+        for number in range(5):
+            there = await bob.connects(v2=False, chat=elsewhere)
+            before = await author.posts(f"before {number}", room)
+            await there.hears(f"before {number}")
+            await there.close()
+            behind += (chat.app[keys.HUB].sent(room) or 0) < before["seq"]
+            wire = await bob.connects(v2=False)
+            await author.posts(f"after {number}", room)
+            await alice.posts(f"in the end {number}", room)
+            await wire.hears(f"in the end {number}")
+            heard = [frame["chatmessage"] for frame in wire.heard if frame["chatroomId"] == room]
+            assert heard == [f"after {number}", f"in the end {number}"]
+    assert behind, "the sweep was quicker each time"
 
 
 # --- chat.v2 ------------------------------------------------------------------------------------------

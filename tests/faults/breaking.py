@@ -15,21 +15,33 @@ from chat import machine
 from tests.faults.stage import Server, Services
 
 CONNECTIONS = 200  # more than the private PostgreSQL admits
+GONE_S = 5.0  # what PostgreSQL takes to see that a client is gone, and more
 
 Break = Callable[["Breaker"], Awaitable[None]]
 
 
 class Breaker:
-    """Breaks what is on the stage, in ways and for times that `seed` decides."""
+    """Breaks what is on the stage, in ways and for times that `chance` decides. `held`: how long, of the usual time."""
 
-    def __init__(self, services: Services, servers: Sequence[Server], rooms: list[int], chance: random.Random) -> None:
-        self.services, self.servers, self.rooms, self.chance = services, servers, rooms, chance
+    def __init__(
+        self,
+        services: Services,
+        servers: Sequence[Server],
+        rooms: list[int],
+        chance: random.Random,
+        *,
+        held: float = 1.0,
+    ) -> None:
+        self.services, self.servers, self.rooms, self.chance, self.held = services, servers, rooms, chance, held
 
     def server(self) -> Server:
         return self.chance.choice(self.servers)
 
+    def seconds(self, least: float, most: float) -> float:
+        return self.chance.uniform(least, most) * self.held
+
     async def wait(self, least: float, most: float) -> None:
-        await asyncio.sleep(self.chance.uniform(least, most))
+        await asyncio.sleep(self.seconds(least, most))
 
     # --- a server ---------------------------------------------------------------------------------------
 
@@ -61,42 +73,62 @@ class Breaker:
         await asyncio.to_thread(self.services.postgres.start)
 
     async def kill_backend(self) -> None:
-        for pid in self.chance.sample(await asyncio.to_thread(self.services.backends), 1):
-            _send(pid, signal.SIGKILL)
+        _send(self.chance.choice(await self._backends()), signal.SIGKILL)
 
     async def end_backends(self) -> None:
-        pids = await asyncio.to_thread(self.services.backends)
+        pids = await self._backends()
         for pid in self.chance.sample(pids, self.chance.randint(1, len(pids))):
             _send(pid, signal.SIGTERM)
 
+    async def _backends(self) -> list[int]:
+        while not (pids := await asyncio.to_thread(self.services.backends)):
+            await asyncio.sleep(0.05)  # they are coming back from the fault before
+        return pids
+
     async def freeze_postgres(self) -> None:
-        await freeze_for(self.services.postgres_pids, self.chance.uniform(0.5, 8))
+        await freeze_for(self.services.postgres_pids, self.seconds(0.5, 8))
 
     async def read_only(self, seconds: float | None = None) -> None:
         setting = "ALTER SYSTEM SET default_transaction_read_only = {}"
         reload = "SELECT pg_reload_conf()"
         await asyncio.to_thread(self.services.administer, setting.format("on"), reload)
-        await asyncio.sleep(seconds or self.chance.uniform(0.5, 6))
+        await asyncio.sleep(seconds or self.seconds(0.5, 6))
         writable = "SET default_transaction_read_only = off"
         await asyncio.to_thread(self.services.administer, writable, setting.format("off"), reload)
 
-    async def use_up_connections(self, seconds: float | None = None) -> None:
-        def take() -> list[psycopg2.extensions.connection]:
-            taken = []
-            with contextlib.suppress(psycopg2.OperationalError):
-                for _ in range(CONNECTIONS):
-                    taken.append(psycopg2.connect(self.services.postgres.url, connect_timeout=5))
-            return taken
+    async def use_up_connections(self, seconds: float | None = None, of: Sequence[Server] = ()) -> None:
+        """`of` (one of the servers, by default) lose all connections, and there are no others to be had."""
+        losers = of or [self.server()]
+        taken: list[psycopg2.extensions.connection] = []
+        try:
+            for server in losers:
+                server.to_postgres.refusing = True
+                server.to_postgres.cut()
+            await asyncio.to_thread(
+                self._take_connections, taken, [each for each in self.servers if each not in losers]
+            )
+            for server in losers:
+                server.to_postgres.refusing = False
+            await asyncio.sleep(seconds or self.seconds(0.5, 3))
+        finally:
+            for server in losers:
+                server.to_postgres.refusing = False
+            for connection in taken:
+                connection.close()
 
-        server = self.server()
-        server.to_postgres.cut()
-        taken = await asyncio.to_thread(take)
-        await asyncio.sleep(seconds or self.chance.uniform(0.5, 3))
-        for connection in taken:
-            connection.close()
+    def _take_connections(self, taken: list[psycopg2.extensions.connection], others: Sequence[Server]) -> None:
+        """Takes what is free, once nothing is left of the connections that were cut."""
+        deadline = time.monotonic() + GONE_S
+        while len(self.services.backends()) > sum(server.to_postgres.connections for server in others):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        with contextlib.suppress(psycopg2.OperationalError):
+            for _ in range(CONNECTIONS):
+                taken.append(psycopg2.connect(self.services.postgres.url, connect_timeout=5))
 
     async def lock_room(self) -> None:
-        connection = await asyncio.to_thread(psycopg2.connect, self.services.postgres.url)
+        connection = await asyncio.to_thread(self.services.connect)
         try:
             with connection.cursor() as cursor:
                 lock = "SELECT 1 FROM rooms WHERE id = %s FOR UPDATE"
@@ -110,15 +142,15 @@ class Breaker:
     async def kill_rabbit(self, seconds: float | None = None) -> None:
         for pid in self.services.rabbit_pids():
             _send(pid, signal.SIGKILL)
-        await asyncio.sleep(seconds or self.chance.uniform(0, 2))
+        await asyncio.sleep(seconds or self.seconds(0, 2))
         await asyncio.to_thread(self.services.start_rabbit)
 
     async def freeze_rabbit(self) -> None:
-        await freeze_for(self.services.rabbit_pids, self.chance.uniform(0.5, 8))
+        await freeze_for(self.services.rabbit_pids, self.seconds(0.5, 8))
 
     async def fill_rabbits_memory(self, seconds: float | None = None) -> None:
         await asyncio.to_thread(self._set_watermark, "0.000001")
-        await asyncio.sleep(seconds or self.chance.uniform(0.5, 4))
+        await asyncio.sleep(seconds or self.seconds(0.5, 4))
         await asyncio.to_thread(self._set_watermark, "0.4")
 
     def _set_watermark(self, fraction: str) -> None:

@@ -14,10 +14,10 @@ def services() -> Iterator[Services]:
         yield started
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 async def servers(services: Services) -> AsyncIterator[tuple[Server, Server]]:
-    """Two servers as they are by default, apart from a quicker heartbeat."""
-    async with two_servers(services) as pair:
+    """Two servers as they are by default, apart from a quicker heartbeat; nobody ends them."""
+    async with two_servers(services, heartbeat_s=2.0) as pair:
         yield pair
 
 

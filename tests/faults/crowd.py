@@ -1,10 +1,14 @@
-"""Who talks while things break: writers that repeat what nobody knows, observers that resume, and what they note."""
+"""Who is there while things break: writers that repeat what nobody knows, observers that resume, and what they note.
+
+visitors.py has those who come and go.
+"""
 
 import asyncio
 import contextlib
 import itertools
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +27,7 @@ ON_PURPOSE = 0.05  # how many acked writes are sent again
 TROUBLE = (aiohttp.ClientError, OSError, TimeoutError)
 
 
-class Client:
+class Client(ABC):
     """Somebody with an account, who goes to the other server when one does not please him.
 
     `beats`: when something good happened to him: an ack, an event.
@@ -62,9 +66,9 @@ class Client:
         """Does what he is there for, until he is cancelled."""
         await self.forever(self.once)
 
+    @abstractmethod
     async def once(self) -> None:
         """… until it fails."""
-        raise NotImplementedError
 
     def beat(self) -> None:
         self.beats.append(time.monotonic())
@@ -98,7 +102,7 @@ class Writer(Client):
         """What is due: a repeat, or something new."""
         now = time.monotonic()
         for place, (when, write) in enumerate(self._again):
-            if when <= now:
+            if when <= now or (self.quiet and write.seqs):  # what is repeated on purpose need not wait in the end
                 del self._again[place]
                 self.resends += 1
                 return write
@@ -182,7 +186,7 @@ class SocketWriter(Writer):
         async with self.connect() as ws:
             sender = asyncio.create_task(self._send(ws, pending))
             try:
-                async for frame in _frames(ws):
+                async for frame in frames_of(ws):
                     self._hear(frame, pending)
             finally:
                 sender.cancel()
@@ -197,7 +201,7 @@ class SocketWriter(Writer):
             now = time.monotonic()
             if now - min((each.since for each in pending.values()), default=now) > PATIENCE_S:
                 self.odd.append(f"{self.name} got no answer on a socket that lives")
-                return await _hang_up(ws)
+                return await hang_up(ws)
             if len(pending) >= UNDER_WAY or not (write := self.next_write()):
                 continue
             copies = 2 if self.random.random() < ON_PURPOSE else 1
@@ -207,7 +211,7 @@ class SocketWriter(Writer):
                 for _ in range(copies):
                     await ws.send_json(frame)
             except TROUBLE:
-                return await _hang_up(ws)
+                return await hang_up(ws)
 
     def _hear(self, frame: dict[str, Any], pending: dict[str, Pending]) -> None:
         if frame["type"] not in (13, 14) or (each := pending.get(frame.get("clientId", ""))) is None:
@@ -229,7 +233,7 @@ class SocketWriter(Writer):
             self.acked(each.write)
 
 
-async def _frames(ws: aiohttp.ClientWebSocketResponse) -> AsyncIterator[dict[str, Any]]:
+async def frames_of(ws: aiohttp.ClientWebSocketResponse) -> AsyncIterator[dict[str, Any]]:
     """What comes, until the connection ends in whatever way."""
     async for message in ws:
         if message.type is not aiohttp.WSMsgType.TEXT:
@@ -237,7 +241,7 @@ async def _frames(ws: aiohttp.ClientWebSocketResponse) -> AsyncIterator[dict[str
         yield message.json()
 
 
-async def _hang_up(ws: aiohttp.ClientWebSocketResponse) -> None:
+async def hang_up(ws: aiohttp.ClientWebSocketResponse) -> None:
     with contextlib.suppress(*TROUBLE):
         async with asyncio.timeout(1):
             await ws.close()
@@ -262,7 +266,7 @@ class Observer(Client):
             async with self.connect() as ws:
                 for room in self.views:
                     await ws.send_json({"type": 11, "chatroomId": room, "after": self.last(room)})
-                async for frame in _frames(ws):
+                async for frame in frames_of(ws):
                     await self._hear(ws, frame)
         finally:
             for task in self._paging.values():
@@ -298,7 +302,7 @@ class Observer(Client):
                 page = await read_page(self.http, self.url, self.headers, room, after, min(1000, to - after))
                 self.views[room].entries += [(frame["seq"], text_of(frame)) for frame in page]
         except (*TROUBLE, ValueError):
-            await _hang_up(ws)
+            await hang_up(ws)
         else:
             self.views[room].entries += self._held.pop(room)
 
@@ -311,9 +315,15 @@ class OldObserver(Client):
         self.rooms = rooms
         self.views = {room: View(f"plain observer {self.at}", room, dense=False) for room in rooms}
 
+    async def join(self) -> None:
+        """Becomes a member of his rooms: he hears no others."""
+        for room in self.rooms:
+            async with self.http.put(f"{self.url}/v1/chat/rooms/{room}/members/me", headers=self.headers) as response:
+                response.raise_for_status()
+
     async def once(self) -> None:
         async with self.connect(v2=False) as ws:
-            async for frame in _frames(ws):
+            async for frame in frames_of(ws):
                 if frame["type"] == 1 and frame["chatroomId"] in self.views:
                     self.beat()
                     self.views[frame["chatroomId"]].entries.append((frame["seq"], text_of(frame)))

@@ -3,8 +3,13 @@
 A history has three sides: what the writers were told, what the observers saw, and the log as it stands in the end.
 `unknown`, a broken connection and no answer leave a write undecided: it may be in the log, or not. `unavailable`
 says that it is not, and a write that got nothing else must not be there.
+
+Joins and leaves have no clientId, so an undecided one may take effect at any later moment, or more than once; an
+acked one counts once, and is there when it is acked. A text of the log that begins with * is the server's own,
+nobody's write: `*joined ann`, `*left ann`.
 """
 
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,12 +21,15 @@ class Fault(StrEnum):
     """What a history can be broken by."""
 
     LOST = "lost"  # acked, and not in the log
-    DOUBLED = "doubled"  # one write, two entries
+    DOUBLED = "doubled"  # one write, two entries; joined or left twice in a row
     TWO_VALUES = "two values"  # for one number, or two numbers for one write
     BACKWARDS = "backwards"  # an observer saw a number that was not above the last
     HOLE = "hole"  # … or one too far; or the log itself is not dense
     RISEN = "risen"  # certainly failed, and there all the same
-    STRANGE = "strange"  # in the log, and nobody wrote it
+    STRANGE = "strange"  # in the log, and nobody wrote it, or asked for it
+    MEMBERS = "members"  # the list of members is not what the log says
+    UNINVITED = "uninvited"  # a room was heard that was neither joined nor resumed
+    OVERSTAYED = "overstayed"  # … or was still heard after the leave was told
 
 
 @dataclass
@@ -50,23 +58,90 @@ class View:
     entries: list[Entry] = field(default_factory=list)
 
 
+class Outcome(StrEnum):
+    """What is known of one try to join or to leave."""
+
+    ACKED = "acked"
+    REFUSED = "refused"  # certainly without effect
+    UNDECIDED = "undecided"
+
+
+@dataclass
+class Change:
+    """One try to change a membership. `action`: `joined` or `left`, as the log would have it."""
+
+    room: int
+    who: str
+    action: str
+    outcome: Outcome
+
+
+@dataclass
+class Visit:
+    """What one websocket of `who` heard of a room in one go, in order.
+
+    `after`: the number that the first entry follows, where a resume began; None: the room came with the join, which
+    is then the first entry. `live`: how many entries at the beginning were replayed. `stays`: it went on to the end.
+    """
+
+    who: str
+    room: int
+    after: int | None = None
+    entries: list[Entry] = field(default_factory=list)
+    live: int = 0
+    stays: bool = False
+
+    @property
+    def told(self) -> bool:
+        """Whether the leave was heard live: nothing comes after it."""
+        return any(text == f"*left {self.who}" for _, text in self.entries[self.live :])
+
+    def misses_the_end(self, log: list[Entry]) -> bool:
+        """Whether it should have heard more by the end. Without a beginning: whether it should have begun."""
+        if not self.entries and self.after is None:
+            return last_change(log, self.who) == "joined"
+        return not self.told and (self.entries[-1][0] if self.entries else self.after) != log[-1][0]
+
+
 @dataclass
 class History:
+    """`logs`: of every room, in the end; `members`: the names that each room lists then, where that was asked."""
+
     writes: list[Write] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
-    logs: dict[int, list[Entry]] = field(default_factory=dict)  # of every room, in the end
+    logs: dict[int, list[Entry]] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)  # of each visitor in the order of his trying
+    visits: list[Visit] = field(default_factory=list)
+    members: dict[int, set[str]] = field(default_factory=dict)
+
+
+def member_event(text: str) -> tuple[str, str] | None:
+    """Who has done what, if that is what the text says."""
+    action, _, who = text.removeprefix("*").partition(" ")
+    return (who, action) if text.startswith("*") and action in ("joined", "left") else None
+
+
+def last_change(log: list[Entry], who: str) -> str:
+    """What somebody did last in a room, or nothing."""
+    found = (member_event(text) for _, text in reversed(log))
+    return next((event[1] for event in found if event and event[0] == who), "")
 
 
 def check(history: History) -> list[tuple[Fault, str]]:
-    """Everything that is wrong with it, in words. A text that begins with * is the server's own, nobody's write."""
+    """Everything that is wrong with it, in words."""
     wrong: list[tuple[Fault, str]] = []
     written: dict[int, dict[str, Write]] = defaultdict(dict)
     for write in history.writes:
         written[write.room][write.text] = write
+    visitors = {change.who for change in history.changes}
     for room, log in history.logs.items():
         wrong += _check_log(room, log, written[room])
+        changes = [change for change in history.changes if change.room == room]
+        wrong += _check_members(room, log, changes, visitors, history.members.get(room))
     for view in history.views:
         wrong += _check_view(view, dict(history.logs[view.room]))
+    for visit in history.visits:
+        wrong += _check_visit(visit, history.logs[visit.room])
     return wrong
 
 
@@ -97,20 +172,90 @@ def _check_log(room: int, log: list[Entry], written: dict[str, Write]) -> list[t
     return wrong
 
 
-def _check_view(view: View, log: dict[int, str]) -> list[tuple[Fault, str]]:
+def _check_members(
+    room: int, log: list[Entry], changes: list[Change], visitors: set[str], listed: set[str] | None
+) -> list[tuple[Fault, str]]:
     wrong: list[tuple[Fault, str]] = []
-    last = None
-    for seq, text in view.entries:
-        where = f"{view.who}, room {view.room}"
+    done: dict[str, list[str]] = defaultdict(list)
+    for seq, text in log:
+        if event := member_event(text):
+            who, action = event
+            if action == (done[who][-1] if done[who] else "left"):
+                wrong.append((Fault.DOUBLED, f"room {room}: {who} {action} at {seq}, and had done so"))
+            done[who].append(action)
+    if not wrong:
+        for who in visitors:
+            told = [change for change in changes if change.who == who]
+            wrong += [(fault, f"room {room}: {text}") for fault, text in _check_changes(who, told, done[who])]
+    inside = {who for who, actions in done.items() if actions and actions[-1] == "joined"}
+    if listed is not None and listed != inside:
+        wrong.append((Fault.MEMBERS, f"room {room}: listed and not in the log, or the reverse: {listed ^ inside}"))
+    return wrong
+
+
+def _check_changes(who: str, changes: list[Change], done: list[str]) -> list[tuple[Fault, str]]:
+    """Whether what somebody was told explains what the log says that he did: joined, left, joined …
+
+    `places`: how many entries of the log may be done by now. An undecided change may do an entry from then on.
+    """
+    places, undecided = {0}, set[str]()
+    for change in changes:
+        if change.outcome is Outcome.UNDECIDED:
+            undecided.add(change.action)
+        places = _later(places, done, undecided)
+        if change.outcome is Outcome.ACKED:
+            into = change.action == "joined"
+            places = {place if place % 2 == into else place + 1 for place in places}
+            places = {place for place in places if place <= len(done)}
+            if not places:
+                return [(Fault.LOST, f"{who} {change.action}, as he was told, and the log has only {done}")]
+    if len(done) in _later(places, done, undecided):
+        return []
+    refused = any(change.outcome is Outcome.REFUSED for change in changes)
+    return [(Fault.RISEN if refused else Fault.STRANGE, f"{who} has not asked for all of {done}")]
+
+
+def _later(places: set[int], done: list[str], undecided: set[str]) -> set[int]:
+    """… and with what the undecided changes may have done."""
+    reached = set(places)
+    for place, action in enumerate(done):
+        if place in reached and action in undecided:
+            reached.add(place + 1)
+    return reached
+
+
+def _check_visit(visit: Visit, log: list[Entry]) -> list[tuple[Fault, str]]:
+    where = f"a websocket of {visit.who}, room {visit.room}"
+    wrong = _check_entries(where, visit.entries, dict(log), visit.after, dense=True)
+    if visit.after is None and visit.entries and visit.entries[0][1] != f"*joined {visit.who}":
+        wrong.append((Fault.UNINVITED, f"{where}: {visit.entries[0]}"))
+    for (seq, text), (after, _) in itertools.pairwise(visit.entries[visit.live :]):
+        if text == f"*left {visit.who}":
+            wrong.append((Fault.OVERSTAYED, f"{where}: {after} after the leave, which was {seq}"))
+    if visit.stays and visit.misses_the_end(log):
+        wrong.append((Fault.HOLE, f"{where}: nothing after {visit.entries[-1:]}, and the log ends at {log[-1][0]}"))
+    return wrong
+
+
+def _check_view(view: View, log: dict[int, str]) -> list[tuple[Fault, str]]:
+    where = f"{view.who}, room {view.room}"
+    wrong = _check_entries(where, view.entries, log, None, dense=view.dense)
+    last = view.entries[-1][0] if view.entries else None
+    if view.dense and log and last != max(log):
+        wrong.append((Fault.HOLE, f"{where}: nothing after {last}, and the log ends at {max(log)}"))
+    return wrong
+
+
+def _check_entries(
+    where: str, entries: list[Entry], log: dict[int, str], last: int | None, *, dense: bool
+) -> list[tuple[Fault, str]]:
+    wrong: list[tuple[Fault, str]] = []
+    for seq, text in entries:
         if last is not None and seq <= last:
             wrong.append((Fault.BACKWARDS, f"{where}: {seq} after {last}"))
-        elif last is not None and view.dense and seq != last + 1:
+        elif last is not None and dense and seq != last + 1:
             wrong.append((Fault.HOLE, f"{where}: {seq} after {last}"))
         if log.get(seq) != text:
             wrong.append((Fault.TWO_VALUES, f"{where}: {text!r} at {seq}, where the log has {log.get(seq)!r}"))
         last = seq
-    if view.dense and log and last != max(log):
-        wrong.append(
-            (Fault.HOLE, f"{view.who}, room {view.room}: nothing after {last}, and the log ends at {max(log)}")
-        )
     return wrong

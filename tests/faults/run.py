@@ -1,4 +1,5 @@
-"""The fault run: people write and read in a few rooms while one thing after the other breaks; then all is counted.
+"""The fault run: people write, read, come and go in a few rooms while one thing after the other breaks; then all is
+counted.
 
 `python -m tests.faults.run --faults 300` goes on where an earlier run was stopped: every round of ten faults, once
 it is checked, is a line in the results file, and the table is of all its lines.
@@ -16,9 +17,10 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import aiohttp
 
@@ -34,21 +36,28 @@ from tests.faults.crowd import (
     read_page,
     text_of,
 )
-from tests.faults.history import Fault, History, check
+from tests.faults.history import Fault, History, Outcome, check
 from tests.faults.stage import Server, Services, private_services, two_servers
+from tests.faults.visitors import SocketVisitor, Visitor, read_members
 
 ROUND = 10  # faults between two counts
 ROOMS = 4
 RECOVERY_S = 30.0  # after a fault is mended, everybody is served again by then
+CHANGES_PER_S = 4.0  # joins and leaves of a visitor
 OVERLAP = 0.15  # how many faults are followed by the next before everybody is served again
 RESULTS = Path(".faults/results.jsonl")
+
+T = TypeVar("T")
 
 say = logging.getLogger("faults").info
 
 
 @dataclass
 class Result:
-    """What a round came to. `faults`: kind, and the longest pause in seconds that an observer had."""
+    """What a round came to. `faults`: kind, and the longest pause in seconds that an observer had.
+
+    Lines of before there were visitors have no joins and leaves.
+    """
 
     seed: int
     faults: list[tuple[str, float]] = field(default_factory=list)
@@ -58,72 +67,124 @@ class Result:
     resends: int = 0
     events: int = 0
     wrong: list[tuple[str, str]] = field(default_factory=list)
+    joins: int = 0  # acked
+    leaves: int = 0
+    undecided_changes: int = 0  # tries
+    visits: int = 0
+
+    def count(self, history: History) -> None:
+        self.acked = sum(bool(write.seqs) for write in history.writes)
+        self.undecided = sum(not write.seqs and not write.failed for write in history.writes)
+        self.failed = sum(write.failed for write in history.writes)
+        self.events = sum(len(view.entries) for view in history.views)
+        acked = Counter(change.action for change in history.changes if change.outcome is Outcome.ACKED)
+        self.joins, self.leaves = acked["joined"], acked["left"]
+        self.undecided_changes = sum(change.outcome is Outcome.UNDECIDED for change in history.changes)
+        self.visits = len(history.visits)
+
+
+class Crowd:
+    """Everybody in a round, half of them at home on each server."""
+
+    def __init__(
+        self, http: aiohttp.ClientSession, servers: tuple[Server, Server], rooms: list[int], seed: int, per_s: float
+    ) -> None:
+        numbers = itertools.count()
+
+        def some(kind: Callable[..., T], count: int, **more: float) -> list[T]:
+            return [kind(http, servers, n % 2, seed + n, rooms=rooms, **more) for n in itertools.islice(numbers, count)]
+
+        self.writers: list[Writer] = [*some(SocketWriter, 4, per_s=per_s), *some(RestWriter, 2, per_s=per_s / 2)]
+        self.watchers = some(Observer, 4)
+        self.old = some(OldObserver, 2)
+        self.guests = some(SocketVisitor, 4, per_s=CHANGES_PER_S)
+        self.visitors: list[Visitor] = [*self.guests, *some(Visitor, 2, per_s=CHANGES_PER_S)]
+        self.served: list[Client] = [*self.writers, *self.watchers, *self.visitors]  # after each fault again
+        self.everybody: list[Client] = [*self.served, *self.old]
+        self._views = [*(each.views for each in self.watchers), *(each.views for each in self.old)]
+        self._name = f"c{seed % 10**6}-{time.time_ns() % 10**9}"
+
+    async def sign_up(self) -> None:
+        names = (f"{self._name}-{number}" for number in itertools.count())
+        for start in range(0, len(self.everybody), 4):  # more at once would wait too long for a thread
+            some = self.everybody[start : start + 4]
+            await asyncio.gather(*(each.sign_up(name) for each, name in zip(some, names, strict=False)))
+        await asyncio.gather(*(each.join() for each in self.old))
+
+    def history(self) -> History:
+        """What they have noted, which goes on growing; without what the guests have heard."""
+        return History(
+            writes=[write for writer in self.writers for write in writer.writes],
+            views=[view for views in self._views for view in views.values()],
+            changes=[change for visitor in self.visitors for change in visitor.changes],
+        )
 
 
 async def play(
-    services: Services, servers: tuple[Server, Server], seed: int, faults: int, *, frames: int = 0, per_s: float = 65.0
+    services: Services,
+    servers: tuple[Server, Server],
+    seed: int,
+    faults: int,
+    *,
+    frames: int = 0,
+    held: float = 1.0,
+    per_s: float = 65.0,
 ) -> Result:
-    """One round: `faults` of them in an order that `seed` decides, and at least `frames` frames to the observers."""
+    """One round: `faults` of them in an order that `seed` decides, and at least `frames` frames to the observers.
+
+    `held`: how long each is held, of the usual time.
+    """
     chance = random.Random(seed)
     result = Result(seed)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as http:
-        rooms = await _prepare(http, servers, seed)
-        sockets = [SocketWriter(http, servers, n % 2, seed + n, rooms=rooms, per_s=per_s) for n in range(4)]
-        rests = [RestWriter(http, servers, n % 2, seed + n, rooms=rooms, per_s=per_s / 2) for n in range(4, 6)]
-        writers: list[Writer] = [*sockets, *rests]
-        watchers = [Observer(http, servers, n % 2, seed + n, rooms=rooms) for n in range(6, 10)]
-        old = [OldObserver(http, servers, n % 2, seed + n, rooms=rooms) for n in range(10, 12)]
-        everybody: list[Client] = [*writers, *watchers, *old]
-        for number, client in enumerate(everybody):
-            await client.sign_up(f"c{seed % 10**6}-{number}-{time.time_ns() % 10**9}")
-        for each in old:
-            for room in rooms:
-                url = f"{each.url}/v1/chat/rooms/{room}/members/me"
-                async with http.put(url, headers=each.headers) as response:
-                    response.raise_for_status()
-        tasks = [asyncio.create_task(client.run()) for client in everybody]
-        breaker = Breaker(services, servers, rooms, chance)
+        http._retry_connection = False  # a try is one try: a PUT or DELETE that it repeats would hide the first
+        owner, rooms = await _prepare(http, servers, seed)
+        crowd = Crowd(http, servers, rooms, seed, per_s)
+        await crowd.sign_up()
+        tasks = [asyncio.create_task(client.run()) for client in crowd.everybody]
+        breaker = Breaker(services, servers, rooms, chance, held=held)
         moments: list[tuple[str, float]] = []
         try:
-            await _served(everybody, time.monotonic(), result, "the start")
+            await _served(crowd.everybody, time.monotonic(), result, "the start")
             for kind in chance.sample(list(KINDS), faults):
                 await asyncio.sleep(chance.uniform(0.2, 1.0))
                 moments.append((kind, time.monotonic()))
                 say("%s", kind)
                 await KINDS[kind](breaker)
                 if chance.random() >= OVERLAP:
-                    await _served([*writers, *watchers], time.monotonic(), result, kind)
-            while sum(len(watcher.beats) for watcher in watchers) < frames:
+                    await _served(crowd.served, time.monotonic(), result, kind)
+            while sum(len(watcher.beats) for watcher in crowd.watchers) < frames:
                 await asyncio.sleep(0.1)
             end = time.monotonic()
-            await _served([*writers, *watchers], end, result, "the last fault")
-            await _come_to_rest(writers, result)
-            history = History([write for writer in writers for write in writer.writes])
-            history.logs = {room: await _whole_log(http, servers, writers[0], room, result) for room in rooms}
-            await _caught_up(watchers, history, result)
+            await _served(crowd.served, end, result, "the last fault")
+            await _come_to_rest([*crowd.writers, *crowd.visitors], result)
+            history = crowd.history()
+            for room in rooms:
+                history.logs[room] = await _whole_log(http, servers, owner, room, result)
+                listed = await read_members(http, servers[0].url, owner.headers, room)
+                history.members[room] = listed - {owner.name}  # he is in it from its first event on
+            await _caught_up(crowd, history, result)
         finally:
             for task in tasks:
                 task.cancel()
-            for client, died in zip(everybody, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
+            for client, died in zip(crowd.everybody, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
                 if not isinstance(died, asyncio.CancelledError):
                     client.odd.append(f"{client.name} broke off: {died!r}")
-        history.views = [view for each in watchers for view in each.views.values()]
-        history.views += [view for each in old for view in each.views.values()]
         result.wrong += [(str(kind), text) for kind, text in check(history)]
-        result.wrong += [("odd", text) for client in everybody for text in client.odd]
+        result.wrong += [("odd", text) for client in crowd.everybody for text in client.odd]
     result.faults = [
-        (kind, round(_longest_pause(watchers, since, until), 2))
+        (kind, round(_longest_pause(crowd.watchers, since, until), 2))
         for (kind, since), until in zip(moments, [*(moment for _, moment in moments[1:]), end], strict=True)
     ]
-    result.acked = sum(bool(write.seqs) for write in history.writes)
-    result.undecided = sum(not write.seqs and not write.failed for write in history.writes)
-    result.failed = sum(write.failed for write in history.writes)
-    result.resends = sum(writer.resends for writer in writers)
-    result.events = sum(len(view.entries) for view in history.views)
+    result.resends = sum(writer.resends for writer in crowd.writers)
+    result.count(history)
     return result
 
 
-async def _prepare(http: aiohttp.ClientSession, servers: tuple[Server, Server], seed: int) -> list[int]:
+async def _prepare(
+    http: aiohttp.ClientSession, servers: tuple[Server, Server], seed: int
+) -> tuple[RestWriter, list[int]]:
+    """Somebody who only reads, and the rooms that he has made."""
     owner = RestWriter(http, servers, 0, seed, rooms=[], per_s=1)
     await owner.sign_up(f"o{seed % 10**6}-{time.time_ns() % 10**9}")
     rooms = []
@@ -132,7 +193,7 @@ async def _prepare(http: aiohttp.ClientSession, servers: tuple[Server, Server], 
         async with http.post(f"{owner.url}/v1/chat/rooms", json=body, headers=owner.headers) as response:
             response.raise_for_status()
             rooms.append((await response.json())["id"])
-    return rooms
+    return owner, rooms
 
 
 async def _served(clients: Sequence[Client], since: float, result: Result, kind: str) -> None:
@@ -145,12 +206,12 @@ async def _served(clients: Sequence[Client], since: float, result: Result, kind:
         await asyncio.sleep(0.02)
 
 
-async def _come_to_rest(writers: list[Writer], result: Result) -> None:
+async def _come_to_rest(clients: Sequence[Writer | Visitor], result: Result) -> None:
     """Nothing new; what nobody knows is repeated until it is known."""
-    for writer in writers:
-        writer.quiet = True
+    for client in clients:
+        client.quiet = True
     deadline = time.monotonic() + RECOVERY_S
-    while waiting := [writer.name for writer in writers if not writer.settled]:
+    while waiting := [client.name for client in clients if not client.settled]:
         if time.monotonic() > deadline:
             result.wrong.append(("stuck", f"repeats have no end: {', '.join(waiting)}"))
             return
@@ -159,7 +220,7 @@ async def _come_to_rest(writers: list[Writer], result: Result) -> None:
 
 
 async def _whole_log(
-    http: aiohttp.ClientSession, servers: tuple[Server, Server], reader: Writer, room: int, result: Result
+    http: aiohttp.ClientSession, servers: tuple[Server, Server], reader: Client, room: int, result: Result
 ) -> list[tuple[int, str]]:
     """The room's log as both servers tell it."""
     told: list[list[tuple[int, str]]] = []
@@ -182,12 +243,28 @@ async def _whole_log(
     return told[1]
 
 
-async def _caught_up(watchers: list[Observer], history: History, result: Result) -> None:
+async def _caught_up(crowd: Crowd, history: History, result: Result) -> None:
+    """Waits until everybody has heard everything; notes what the guests have heard, and what they should have."""
+    guests = crowd.guests
+
+    def missing() -> bool:
+        return (
+            any(watcher.last(room) != log[-1][0] for watcher in crowd.watchers for room, log in history.logs.items())
+            or not all(guest.present() for guest in guests)
+            or any(visit.misses_the_end(history.logs[visit.room]) for guest in guests for visit in guest.present())
+        )
+
     deadline = time.monotonic() + RECOVERY_S
-    while time.monotonic() < deadline:
-        if all(watcher.last(room) == log[-1][0] for watcher in watchers for room, log in history.logs.items()):
-            return
+    while missing() and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
+    for guest in guests:
+        present = guest.present()
+        if not present:
+            result.wrong.append(("stuck", f"{guest.name} is not there in the end"))
+        for visit in present:
+            visit.stays = True
+        begun = {id(visit) for visit in guest.visits}
+        history.visits += [*guest.visits, *(visit for visit in present if id(visit) not in begun)]
 
 
 def _longest_pause(watchers: list[Observer], since: float, until: float) -> float:
@@ -222,10 +299,16 @@ def table(results: list[Result]) -> str:
         "… certainly failed, and given up": sum(result.failed for result in results),
         "resends": sum(result.resends for result in results),
         "events seen by observers": sum(result.events for result in results),
+        "joins acked": sum(result.joins for result in results),
+        "leaves acked": sum(result.leaves for result in results),
+        "… tries of either that stayed undecided": sum(result.undecided_changes for result in results),
+        "rooms heard by visitors, from a join or a resume on": sum(result.visits for result in results),
         "lost": wrong[Fault.LOST] + wrong[Fault.HOLE],
         "doubled, or two values": wrong[Fault.DOUBLED] + wrong[Fault.TWO_VALUES],
         "out of order": wrong[Fault.BACKWARDS],
         "failed, and there all the same": wrong[Fault.RISEN] + wrong[Fault.STRANGE],
+        "members that the log does not know, or the reverse": wrong[Fault.MEMBERS],
+        "heard without a join, or after the leave": wrong[Fault.UNINVITED] + wrong[Fault.OVERSTAYED],
         "stuck or odd": wrong["stuck"] + wrong["odd"],
     }
     lines += ["", "| counted | |", "|---|---:|", *(f"| {name} | {count:,} |" for name, count in sums.items())]

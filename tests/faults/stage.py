@@ -30,6 +30,7 @@ from tests.actors import ROOT, as_text, settings_for
 from tests.proxy import Proxy
 
 READY_S = 30.0
+LONG = bool(os.environ.get("LONG"))  # the long form of the tests here
 
 
 class Services:
@@ -74,9 +75,20 @@ class Services:
             return [each for each in (pid, *_children(pid)) if "beam" in machine.command_of(each)]
         return []
 
+    def connect(self) -> psycopg2.extensions.connection:
+        """A connection as the superuser that our private server has; it may be recovering from a fault before."""
+        deadline = time.monotonic() + READY_S
+        while True:
+            try:
+                return psycopg2.connect(self.postgres.url, connect_timeout=5)
+            except psycopg2.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
     def administer(self, *statements: str) -> None:
-        """Runs SQL as the superuser that our private server has."""
-        connection = psycopg2.connect(self.postgres.url, connect_timeout=5)
+        """Runs SQL."""
+        connection = self.connect()
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -87,7 +99,7 @@ class Services:
 
     def backends(self) -> list[int]:
         """The processes that serve our servers' connections."""
-        connection = psycopg2.connect(self.postgres.url, connect_timeout=5)
+        connection = self.connect()
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'chat %'")
@@ -114,6 +126,16 @@ def private_services() -> Iterator[Services]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class Wire(Proxy):
+    """… on which something can be late."""
+
+    def strand(self) -> asyncio.Event:
+        """After `hold`: what is under way stays so until the event is set; all else passes again."""
+        stranded, self._flowing = self._flowing, asyncio.Event()
+        self._flowing.set()
+        return stranded
+
+
 class Server:
     """`python -m chat serve`, with a proxy before it and two behind it. It may be killed and started again."""
 
@@ -121,9 +143,9 @@ class Server:
         self.name, self._settings = name, settings
         self.port = _port()
         self.log = folder / f"{name}.log"
-        self.front = Proxy("127.0.0.1", self.port)
-        self.to_postgres = _proxy(settings.database_url)
-        self.to_rabbit = _proxy(settings.amqp_url)
+        self.front = Wire("127.0.0.1", self.port)
+        self.to_postgres = _wire(settings.database_url)
+        self.to_rabbit = _wire(settings.amqp_url)
         self.process: asyncio.subprocess.Process | None = None
 
     @property
@@ -174,7 +196,11 @@ class Server:
     async def __aenter__(self) -> Self:
         for proxy in (self.front, self.to_postgres, self.to_rabbit):
             await proxy.__aenter__()
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -193,7 +219,7 @@ class Server:
 @contextlib.asynccontextmanager
 async def two_servers(services: Services, **changed: Any) -> AsyncIterator[tuple[Server, Server]]:
     """Two servers on the services, side by side."""
-    settings = settings_for(services.postgres.url, amqp_url=services.rabbit.url, heartbeat_s=5.0, **changed)
+    settings = settings_for(services.postgres.url, amqp_url=services.rabbit.url, **{"heartbeat_s": 5.0, **changed})
     first, second = (Server(name, settings, services.folder) for name in ("one", "two"))
     async with first, second:
         yield first, second
@@ -204,9 +230,9 @@ def _port() -> int:
     return machine.free_port(random.randrange(10_000, 15_000))
 
 
-def _proxy(url: str) -> Proxy:
+def _wire(url: str) -> Wire:
     parts = urlsplit(url)
-    return Proxy(parts.hostname or "127.0.0.1", parts.port or 0)
+    return Wire(parts.hostname or "127.0.0.1", parts.port or 0)
 
 
 def _children(pid: int) -> list[int]:

@@ -6,9 +6,10 @@ import random
 import pytest
 
 from tests.faults.run import play, table
-from tests.faults.stage import Services, two_servers
+from tests.faults.stage import LONG, Services, two_servers
 
 FAULTS, FRAMES = 10, 2_000
+HELD = 1.0 if LONG else 0.3  # of the time for which the fault run holds its faults
 
 
 @pytest.mark.timeout(300)
@@ -16,9 +17,10 @@ async def test_nothing_is_lost_doubled_or_out_of_order(services: Services) -> No
     seed = int(os.environ.get("SEED") or random.randrange(10**9))
     print(f"SEED={seed}")
     async with two_servers(services, resume_events=300, db_connections=6) as servers:
-        result = await play(services, servers, seed, FAULTS, frames=FRAMES)
+        result = await play(services, servers, seed, FAULTS, frames=FRAMES, held=HELD)
         logs = "".join(server.log.read_text() for server in servers)
     print(table([result]))
     assert result.wrong == [], logs[-5000:]
     assert result.acked > FRAMES / 20
+    assert min(result.joins, result.leaves, result.visits) > 10
     assert "Traceback" not in logs

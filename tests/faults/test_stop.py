@@ -43,13 +43,13 @@ async def test_a_stop_under_load_answers_what_is_under_way_and_sends_everybody_o
                     client_id = unique("write")
                     await wire.says(client_id, room, clientId=client_id)
                     sent[client_id] = wire
-                    await asyncio.sleep(0.005)
+                    await asyncio.sleep(0.01)
 
         writing = [asyncio.create_task(write(wire)) for wire in writers]
         await writers[0].gets(type=13)
         await asyncio.sleep(0.5)
         before = set(sent)
-        await asyncio.sleep(0.1)  # what is still on the wires when it stops cannot be answered
+        await asyncio.sleep(0.25)  # what is still on the wires when it stops cannot be answered
         first.signal(signal.SIGTERM)
         assert await first.ended(10) == 0
         codes = Counter([await wire.closed() for wire in (*writers, *readers)])
