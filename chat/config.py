@@ -44,7 +44,7 @@ class Settings:
         25.0, "so long a silent peer is left alone; a ping it has to answer in half of that", least=0.05
     )
     body_timeout_s: float = _setting(15.0, "a request's body has arrived by then", least=0.05)
-    password_threads: int = _setting(2, "threads that hash passwords, 64 MiB each", least=1)
+    password_threads: int = _setting(1, "threads that hash passwords: 64 MiB and five to ten a second each", least=1)
     password_wait_s: float = _setting(5.0, "a log-in waits so long for a free thread")
     stock_url: str = _setting(
         "https://stooq.com/q/l/?s={code}&f=sd2t2ohlcv&h&e=csv", "CSV source; {code} is the stock's"
