@@ -4,11 +4,14 @@ With LONG=1 all the ways, and with the time limits that there are by default; el
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
+import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -65,7 +68,39 @@ async def behind_a_black_hole(breaker: Breaker) -> None:
         server.to_postgres.cut()
 
 
-WAYS = [hung, read_only, out_of_connections, killed, behind_a_black_hole]
+async def out_of_disk(breaker: Breaker) -> None:
+    with small_disk(breaker.services) as filler:
+        await asyncio.to_thread(fill, filler)
+        await asyncio.sleep(AWAY_S)
+        filler.unlink()
+        await asyncio.sleep(1)  # so that it is not the move to another disk that mends it
+
+
+@contextlib.contextmanager
+def small_disk(services: Services) -> Iterator[Path]:
+    """Puts the log on a file system of 64 MiB, which only root can make. Yields the path of a file there."""
+    place = services.folder / "small"
+    place.mkdir()
+    options = f"size=64m,uid={services.postgres.data.stat().st_uid},mode=700"
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("only root can make a small file system")
+    try:
+        services.administer(f"CREATE TABLESPACE small LOCATION '{place}'", "ALTER TABLE events SET TABLESPACE small")
+        yield place / "filler"
+        services.administer("ALTER TABLE events SET TABLESPACE pg_default", "DROP TABLESPACE small")
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def fill(filler: Path) -> None:
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+WAYS = [hung, read_only, out_of_connections, killed, behind_a_black_hole, out_of_disk]
 
 
 class Noting(SocketWriter):
