@@ -22,7 +22,7 @@ from chat.errors import ChatError, Told
 log = logging.getLogger("chat.cli")
 
 SHUTDOWN_S = 1.0  # for requests still being answered at a stop; the writes among them are answered before
-STOP_S = 30.0  # a child that was told to stop has until then, which is several times what it needs
+STOP_S = 30  # children that were told to stop have until then, which is several times what they need
 KEEPALIVE_S = 15.0
 GARBAGE = 50_000  # objects made between two looks for dead cycles: they are few here, and the living many
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a supervisor, a closed terminal
@@ -145,14 +145,23 @@ def _run(args: argparse.Namespace, settings: config.Settings) -> None:
 
     def stop(*_: object) -> None:
         nonlocal stopping
+        if not stopping:
+            signal.alarm(STOP_S)
         stopping = True
         for child in children:
             if child not in told and child.poll() is None:
                 told.append(child)  # once: a second signal would cut its stop short
                 child.terminate()
 
+    def kill(*_: object) -> None:
+        for child in children:
+            if child.poll() is None:
+                log.error("process %d does not stop: it is killed", child.pid)
+                child.kill()
+
     for number in STOPS:
         signal.signal(number, stop)
+    signal.signal(signal.SIGALRM, kill)
     theirs, _ = os.pipe()  # nobody writes; our end is closed when this process ends, however it does
     for name in names:
         # A session of its own: Ctrl-C reaches this process alone, which then ends them in good order.
@@ -165,19 +174,9 @@ def _run(args: argparse.Namespace, settings: config.Settings) -> None:
     failed = not stopping
     if failed:  # one died by itself: the other goes with it
         stop()
-    ends = {_ended(child) for child in children}
+    ends = {child.wait() for child in children}
     good = {0, -signal.SIGTERM}  # the latter, when a child had not even begun to listen to signals
     sys.exit(1 if failed or ends - good else 0)
-
-
-def _ended(child: "subprocess.Popen[bytes]") -> int:
-    """The exit code of a child that has been told to stop, and is killed when it does not."""
-    try:
-        return child.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        log.error("process %d does not stop: it is killed", child.pid)
-        child.kill()
-        return child.wait()
 
 
 def _stop_with_the_input(args: argparse.Namespace) -> None:

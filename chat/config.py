@@ -41,7 +41,7 @@ class Settings:
     db_connections: int = _setting(8, "connections for reading; the journal has its own", least=1)
     startup_wait_s: float = _setting(30.0, "how long the start waits for PostgreSQL")
     heartbeat_s: float = _setting(
-        25.0, "so long a silent peer is left alone; a ping it has to answer in half of that", least=0.05
+        25.0, "a silent peer is pinged before so long is over, and has half as long to answer", least=0.05
     )
     body_timeout_s: float = _setting(15.0, "a request's body has arrived by then", least=0.05)
     password_threads: int = _setting(1, "threads that hash passwords: 64 MiB and five to ten a second each", least=1)

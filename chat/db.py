@@ -37,7 +37,7 @@ STATEMENT_S = 3.5  # PostgreSQL gives up on a statement
 LOCK_S = 0.5  # … or on waiting for a lock, well before that, so that it is told as what it is
 ANSWER_S = STATEMENT_S + 0.5  # this side gives up, later: the server's own answer is worth more than ours
 CONNECT_S = 3.0  # … or on connecting. All three are below 5 s, by when a server that is back has to be noticed
-WAIT_S = 10.0  # … on waiting for a free connection: a thousand sockets that come back at once take seconds
+WAIT_S = 10.0  # … on waiting for a free connection
 
 CLOSED_HERE = 1  # a value of psycopg2's `closed`; 2: broken
 

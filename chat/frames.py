@@ -1,4 +1,4 @@
-"""Websocket frames as bytes (RFC 6455, section 5): what the library leaves to us. Pure."""
+"""Websocket frames as bytes (RFC 6455, section 5): what the library leaves to us."""
 
 import asyncio
 import struct
@@ -31,8 +31,8 @@ class Masked(asyncio.Protocol):
     """Stands before a connection's protocol and passes on only frames that are masked, as a client's have to be.
 
     aiohttp's reader takes others as well. It has to be in place before the first frame comes. The first frame that
-    is not masked calls `refuse`, and nothing that comes later is passed on. `heard`: whether anything came since
-    that was set to False.
+    is not masked calls `refuse`, and nothing that comes with it or later is passed on. `heard`: whether anything came
+    since that was set to False.
     """
 
     __slots__ = ("_head", "_left", "_protocol", "_refuse", "heard")

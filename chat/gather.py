@@ -8,14 +8,17 @@ ask waits for nobody; a thousand sockets that come back at once are a few querie
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from itertools import chain, islice
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
 from typing import Any, Generic, TypeVar
+
+from chat.errors import Unavailable
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-LANES = 2  # loads at once: one that hangs holds up only its own asks
+LANES = 2  # loads at once: one that hangs does not hold up all others
+WAIT_S = 10.0  # who waits longer for his load to begin is told so
 
 
 class Gather(Generic[K, V]):
@@ -23,32 +26,55 @@ class Gather(Generic[K, V]):
 
     def __init__(self, load: Callable[[list[K]], Awaitable[Mapping[K, V]]], *, most: int) -> None:
         self._load, self._most = load, most
-        self._waiting: dict[K, list[asyncio.Future[V]]] = {}
+        self._waiting: dict[K, list[tuple[float, asyncio.Future[V]]]] = {}  # since when
         self._lanes: set[asyncio.Task[Any] | None] = set()
 
     async def get(self, key: K) -> V:
-        """What `load` finds for the key, read after this call. Raises what it raises."""
-        answer: asyncio.Future[V] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(key, []).append(answer)
+        """What `load` finds for the key, read after this call. Raises what it raises, and `Unavailable`."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[V] = loop.create_future()
+        self._waiting.setdefault(key, []).append((loop.time(), answer))
         if len(self._lanes) < LANES:
             self._lanes.add(asyncio.create_task(self._lane()))
         return await answer
 
     async def _lane(self) -> None:
-        while self._waiting:
-            asks = {key: self._waiting.pop(key) for key in list(islice(self._waiting, self._most))}
-            try:
-                found = await self._load(list(asks))
-            except Exception as error:
-                for answer in _open(chain.from_iterable(asks.values())):
-                    answer.set_exception(error)
-            else:
-                for key, answers in asks.items():
-                    for answer in _open(answers):
-                        answer.set_result(found[key])
-        self._lanes.discard(asyncio.current_task())  # in this tick: who asks in the next one begins another
+        try:
+            while self._waiting:
+                if asks := self._take():
+                    await self._settle(asks)
+        finally:
+            self._lanes.discard(asyncio.current_task())  # in this tick: who asks in the next one begins another
 
+    def _take(self) -> dict[K, list[asyncio.Future[V]]]:
+        """The eldest asks, without those whose askers went away, or have waited for too long."""
+        since = asyncio.get_running_loop().time() - WAIT_S
+        asks: dict[K, list[asyncio.Future[V]]] = {}
+        for key in list(islice(self._waiting, self._most)):
+            for begun, answer in self._waiting.pop(key):
+                if answer.done():
+                    continue
+                if begun < since:
+                    answer.set_exception(Unavailable("the database is busy or gone; try again in a moment"))
+                else:
+                    asks.setdefault(key, []).append(answer)
+        return asks
 
-def _open(answers: Iterable[asyncio.Future[V]]) -> Iterator[asyncio.Future[V]]:
-    """Those whose askers have not gone away."""
-    return (answer for answer in answers if not answer.done())
+    async def _settle(self, asks: dict[K, list[asyncio.Future[V]]]) -> None:
+        try:
+            found = await self._load(list(asks))
+            told = [(answer, found[key]) for key, answers in asks.items() for answer in answers]
+        except (Exception, asyncio.CancelledError) as error:
+            # Cancelled is this lane, or a library from inside it: neither is the askers' end.
+            broken = Unavailable("a part of the server broke off; try again")
+            for answers in asks.values():
+                for answer in answers:
+                    if not answer.done():
+                        answer.set_exception(error if isinstance(error, Exception) else broken)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+        else:
+            for answer, value in told:
+                if not answer.done():
+                    answer.set_result(value)

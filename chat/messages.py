@@ -13,7 +13,8 @@ from chat.gather import Gather
 from chat.journal import Answer, Journal
 from chat.protocol import Event, event_array
 
-TOGETHER = 16  # pages that one query reads: with 200 rows each, they hold up the loop for some milliseconds
+TOGETHER = 16  # pages that one query reads
+LARGE = 200  # rows; a larger page is read alone: the rows of a query come in one tick of the loop
 
 
 def post(journal: Journal, user_id: int, room_id: int, text: str, client_id: str | None) -> asyncio.Future[Answer]:
@@ -67,7 +68,8 @@ class History:
 
         `reader_id` None is the server itself, which repairs gaps.
         """
-        found = await self._after.get(_After(room_id, reader_id, after, most))
+        ask = _After(room_id, reader_id, after, most)
+        found = await self._after.get(ask) if most <= LARGE else (await self._load_after([ask]))[ask]
         if found is None:
             raise _no_such_room()
         return found

@@ -23,7 +23,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 V2 = "chat.v2"
 BEARER = "bearer."  # before a token that comes as a subprotocol: browsers can send no header there
 
-TAKE_S = 30
+TAKE_S = 30  # longer than a phone is without a signal in a tunnel
 
 SignedInHandler = Callable[[web.Request, Identity], Awaitable[web.StreamResponse]]
 
@@ -95,8 +95,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def cut_who_takes_nothing(request: web.Request, _: web.StreamResponse) -> None:
-    """A signal, before each answer: whoever takes none of it for `TAKE_S` is cut. By the kernel, which alone sees that;
-    left to itself it would keep the answer for as long as the peer lives. Linux only."""
+    """A signal, before each answer: who takes nothing of what is sent to him for `TAKE_S` is cut, websockets too. By the
+    kernel, which alone sees that; left to itself it would keep it for as long as the peer lives. Linux only."""
     if request.transport is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
         peer = request.transport.get_extra_info("socket")
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TAKE_S * 1000)

@@ -70,7 +70,7 @@ class Replay:
             except ChatError as error:
                 self._refuse(error, None, frame.chatroomId)
             except ConnectionError:
-                return  # the peer is gone; the session notices by itself
+                break  # the peer is gone; the session notices by itself
             except Exception:
                 log.exception("a resume failed")
                 self._refuse(ChatError("something went wrong in the server"), None, frame.chatroomId)

@@ -9,7 +9,7 @@ from chat.gather import Gather
 from chat.journal import Journal
 from chat.protocol import READ, ROOM_NAME_CHARS, TOPIC_CHARS, Read, clean_line, encode
 
-TOGETHER = 100  # users whose rooms one query reads
+TOGETHER = 20  # users whose rooms one query reads: its rows come in one tick of the loop
 
 
 class Room(NamedTuple):

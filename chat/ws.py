@@ -114,7 +114,8 @@ class Session:
         protocol = self._transport.get_protocol()
         assert isinstance(protocol, asyncio.Protocol)
         self._masked = Masked(protocol, self._unmasked)
-        self._transport.set_protocol(self._masked)  # no frame has come yet: `prepare` did not wait
+        # No frame has come yet: `prepare` did not wait, and who sends frames before the 101 breaks the protocol.
+        self._transport.set_protocol(self._masked)
         self._pinged: float | None = None  # when, if nothing came since
         self._transport.get_extra_info("socket").setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, SEND_BUFFER)
         self._socket = Socket(who.user_id, self._transport, self.close, v2=v2, cap=settings.outbox_bytes)
@@ -162,7 +163,7 @@ class Session:
                 self._transport.close()  # both have said goodbye
             if self._socket.unsent():  # a peer that does not read: nothing else would free its buffer
                 self._transport.abort()
-            if self._ended is not None:
+            if self._ended is not None and not self._ended.done():
                 self._ended.set_result(None)
             log.info("user %d is gone (%s)", self.who.user_id, self._code or self._response.close_code)
 
@@ -177,6 +178,8 @@ class Session:
             self._code = code
             self._closing = asyncio.get_running_loop().call_later(CLOSE_S, self._transport.abort)
             self.hub.disconnect(self._socket)
+            if self._replay is not None:
+                self._replay.close()
 
     def _unmasked(self) -> None:
         self.close(Close.PROTOCOL)
@@ -219,7 +222,7 @@ class Session:
         self._socket.known = {row.room_id for row in joined}
         if self.v2:
             self._send(self._hello(joined))
-        else:
+        elif self._closing is None:
             for row in joined:
                 self.hub.join(self._socket, row.room_id, row.last_seq)
 

@@ -261,6 +261,18 @@ async def test_a_run_that_is_stopped_at_once_leaves_nobody_behind(database_url: 
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+async def test_a_child_that_does_not_stop_is_killed(database_url: str) -> None:
+    quick = "from chat import cli; cli.STOP_S = 2; cli.main(['run'])"
+    environ = {"DATABASE_URL": database_url, "AMQP_URL": "local:", "JWT_SECRET": "x" * 32, "PORT": str(free_port())}
+    run = await asyncio.create_subprocess_exec(sys.executable, "-c", quick, cwd=ROOT, env={**os.environ, **environ})
+    await eventually(lambda: bool(children(run.pid)))
+    (child,) = children(run.pid)
+    os.kill(child, signal.SIGSTOP)
+    run.terminate()
+    assert await asyncio.wait_for(run.wait(), PATIENCE_S) == 1
+    assert not Path(f"/proc/{child}").exists()
+
+
 async def test_with_the_local_broker_run_starts_the_server_alone(database_url: str) -> None:
     async with process("run", settings_for(database_url, amqp_url="local:")) as running:
         assert commands(running).keys() == {"serve"}

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from chat.errors import Unavailable
 from chat.gather import LANES, Gather
 
 
@@ -104,6 +105,51 @@ async def test_who_goes_away_takes_nobody_with_him() -> None:
     await source.answer()
     assert await stays == (1, 0)
     assert goes.cancelled()
+
+
+async def test_nothing_is_loaded_for_those_who_went_away() -> None:
+    source = Source(most=2)
+    gone = [source.ask(key) for key in range(10)]
+    stays = source.ask(10)
+    await ticks()
+    for each in gone[2 * LANES :]:
+        each.cancel()
+    for _ in range(LANES + 1):
+        await source.answer()
+    assert await stays == (10, 0)
+    assert sorted(key for load in source.loads for key in load) == [*range(2 * LANES), 10]
+    await asyncio.gather(*gone, return_exceptions=True)
+
+
+async def test_who_has_waited_for_too_long_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat.gather.WAIT_S", 0.1)
+    source = Source(most=1)
+    first = [source.ask(key) for key in range(LANES)]
+    await ticks()
+    late = source.ask(100)
+    await asyncio.sleep(0.2)
+    for _ in range(LANES):
+        await source.answer()
+    await asyncio.gather(*first)
+    with pytest.raises(Unavailable, match="busy or gone"):
+        await late
+    assert [100] not in source.loads
+    again = source.ask(100)
+    await source.answer()
+    assert await again == (100, 0)
+
+
+async def test_a_load_that_is_cancelled_from_inside_stops_nobody_else() -> None:
+    source = Source()
+    for _ in range(LANES + 1):
+        asked = source.ask(1)
+        await ticks()
+        source.gates[-1].cancel()
+        with pytest.raises(Unavailable, match="broke off"):
+            await asked
+    again = source.ask(1)
+    await source.answer()
+    assert await again == (1, 0)
 
 
 async def test_nobody_is_forgotten_whatever_the_timing() -> None:

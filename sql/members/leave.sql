@@ -1,7 +1,7 @@
 -- Ends somebody's membership.
 -- Params: room_id bigint, user_id bigint, client_id text: an earlier try with it that did it is all that it does.
 -- Returns: one row: n (1), verdict, and the columns of an event. verdict: `new`; `already`: not a member, or an earlier
--- try ended it; `not_found`: no such room for him. The event is null unless new.
+-- try ended it; `not_found`: no such room for him, or no more since an earlier try. The event is null unless new.
 SELECT id FROM rooms WHERE id = %(room_id)s::bigint FOR NO KEY UPDATE;
 
 WITH place AS (
