@@ -122,12 +122,12 @@ async def test_nothing_is_loaded_for_those_who_went_away() -> None:
 
 
 async def test_who_has_waited_for_too_long_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat.gather.WAIT_S", 0.1)
+    monkeypatch.setattr("chat.gather.WAIT_S", 0.5)
     source = Source(most=1)
     first = [source.ask(key) for key in range(LANES)]
     await ticks()
     late = source.ask(100)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.7)
     for _ in range(LANES):
         await source.answer()
     await asyncio.gather(*first)
