@@ -86,13 +86,15 @@ async def heartbeat(app: web.Application) -> None:
     On one timer and by groups: a timer and a task for each socket cost several times as much.
     """
     half_s = app[keys.SETTINGS].heartbeat_s / 2
+    due = asyncio.get_running_loop().time()
     while True:
         sessions = list(app[keys.STATE].sessions)
         groups = range(0, len(sessions) or 1, BEAT)
         for first in groups:
             for session in sessions[first : first + BEAT]:
                 session.beat(half_s)
-            await asyncio.sleep(half_s / len(groups))
+            due = max(due, asyncio.get_running_loop().time() - half_s) + half_s / len(groups)
+            await asyncio.sleep(due - asyncio.get_running_loop().time())
 
 
 def _who(request: web.Request) -> tuple[Identity, bool]:
