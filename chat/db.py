@@ -20,7 +20,6 @@ from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import aiopg
 import psycopg2
@@ -137,7 +136,6 @@ def prepared(name: str) -> tuple[dict[str, str], str]:
 
 _PLANNED = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
 _PARAM = re.compile(r"%\((\w+)\)s")
-_uses: WeakKeyDictionary[aiopg.Connection, dict[str, int]] = WeakKeyDictionary()  # of what a connection has learnt
 
 
 class Database:
@@ -150,8 +148,8 @@ class Database:
     def __init__(self, url: str, *, size: int, name: str) -> None:
         self._url, self._size, self._name = url, size, name
         self._slots = asyncio.Semaphore(size)
-        self._free: list[aiopg.Connection] = []
-        self._used: set[aiopg.Connection] = set()
+        self._free: list[Connection] = []
+        self._used: set[Connection] = set()
         self._is_open = False
 
     async def open(self) -> None:
@@ -167,8 +165,8 @@ class Database:
     async def close(self) -> None:
         """Closes all connections; whoever still uses one gets `Lost`."""
         self._is_open = False
-        for raw in (*self._free, *self._used):
-            raw.close()
+        for each in (*self._free, *self._used):
+            each.raw.close()
         self._free.clear()
 
     async def all(self, name: str, **params: Any) -> list[Any]:
@@ -196,43 +194,44 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator["Connection"]:
         """One connection for a while. Raises `Unreachable` at once or never: what comes later was sent."""
-        raw = await self._acquire()
+        connection = await self._acquire()
         try:
-            yield Connection(raw)
+            yield connection
         finally:
-            self._release(raw)
+            self._release(connection)
 
-    async def _acquire(self) -> aiopg.Connection:
+    async def _acquire(self) -> "Connection":
         try:
             async with asyncio.timeout(WAIT_S):
                 await self._slots.acquire()
         except TimeoutError as error:
             raise Unreachable from error
         try:
-            raw = self._free_one() or await self._connect()
+            connection = self._free_one() or await self._connect()
         except BaseException:
             self._slots.release()
             raise
-        self._used.add(raw)
-        return raw
+        self._used.add(connection)
+        return connection
 
-    def _free_one(self) -> aiopg.Connection | None:
+    def _free_one(self) -> "Connection | None":
         while self._free:
-            raw = self._free.pop()
-            if not raw.closed:  # else the server has ended it meanwhile
-                return raw
-            raw.close()
+            connection = self._free.pop()
+            if not connection.closed:  # else the server has ended it meanwhile
+                return connection
+            connection.raw.close()
         return None
 
-    def _release(self, raw: aiopg.Connection) -> None:
-        self._used.discard(raw)
+    def _release(self, connection: "Connection") -> None:
+        self._used.discard(connection)
         self._slots.release()
+        raw = connection.raw
         if self._is_open and not raw.closed and raw.raw.get_transaction_status() == TRANSACTION_STATUS_IDLE:
-            self._free.append(raw)
+            self._free.append(connection)
         elif raw.closed != CLOSED_HERE:  # twice would be wrong: its descriptor may be another's by now
             raw.close()
 
-    async def _connect(self) -> aiopg.Connection:
+    async def _connect(self) -> "Connection":
         try:
             for address in await self._addresses():
                 try:
@@ -241,7 +240,7 @@ class Database:
                     failed: Exception = error
                 else:
                     if self._is_open:
-                        return raw
+                        return Connection(raw)
                     raw.close()
                     raise Unreachable
             raise Unreachable from failed
@@ -275,24 +274,33 @@ class Database:
 
 
 class Connection:
-    """A connection of a `Database`: one statement at a time. Calls raise `Refused` or `Lost`."""
+    """A connection of a `Database`: one statement at a time. Calls raise `Refused` or `Lost`.
+
+    Its one cursor lasts as long as it does: aiopg's are in cycles, with statement and rows, and wait for the collector.
+    """
 
     def __init__(self, raw: aiopg.Connection) -> None:
-        self._raw = raw
+        self.raw = raw
+        self._cursor: aiopg.Cursor | None = None
+        self._uses: dict[str, int] = {}  # of the statements that it has learnt
+
+    @property
+    def closed(self) -> bool:
+        return bool(self.raw.closed)
 
     async def fetch(self, name: str, params: dict[str, Any], *, rows: bool = True) -> list[Any]:
         """Runs a file of sql/; its rows, [] unless `rows`."""
         lessons, text = prepared(name)
         try:
-            async with self._raw.cursor(cursor_factory=NamedTupleCursor, timeout=ANSWER_S) as cursor:
-                uses = _uses.setdefault(self._raw, {})
-                for each, lesson in lessons.items():
-                    used = uses.pop(each, 0)
-                    if not used & (used - 1):  # 0, or a power of two
-                        await cursor.execute(f'DEALLOCATE "{each}"; {lesson}' if used else lesson)
-                    uses[each] = used + 1
-                await cursor.execute(text, params)
-                return await cursor.fetchall() if rows else []
+            if self._cursor is None:
+                self._cursor = await self.raw.cursor(cursor_factory=NamedTupleCursor, timeout=ANSWER_S)
+            for each, lesson in lessons.items():
+                used = self._uses.pop(each, 0)
+                if not used & (used - 1):  # 0, or a power of two
+                    await self._cursor.execute(f'DEALLOCATE "{each}"; {lesson}' if used else lesson)
+                self._uses[each] = used + 1
+            await self._cursor.execute(text, params)
+            return await self._cursor.fetchall() if rows else []
         except asyncio.CancelledError as error:
             if _cancelling():
                 raise

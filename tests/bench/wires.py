@@ -56,12 +56,11 @@ def whole(data: bytes | bytearray, start: int = 0) -> Iterator[tuple[int, int]]:
     size = len(data)
     while start + 2 <= size:
         begin, length = start + 2, data[start + 1]
-        if length == 126:
-            if begin + 2 > size:
+        if more := {126: 2, 127: 8}.get(length):
+            begin += more
+            if begin > size:
                 return
-            begin, length = begin + 2, (data[begin] << 8) | data[begin + 1]
-        elif length == 127:
-            raise Void("a frame of more than 64 KiB")
+            length = int.from_bytes(data[begin - more : begin])
         start = begin + length
         if start > size:
             return
