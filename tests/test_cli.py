@@ -263,11 +263,13 @@ async def test_a_run_that_is_stopped_at_once_leaves_nobody_behind(database_url: 
 
 async def test_a_child_that_does_not_stop_is_killed(database_url: str) -> None:
     quick = "from chat import cli; cli.STOP_S = 2; cli.main(['run'])"
-    environ = {"DATABASE_URL": database_url, "AMQP_URL": "local:", "JWT_SECRET": "x" * 32, "PORT": str(free_port())}
+    port = free_port()
+    environ = {"DATABASE_URL": database_url, "AMQP_URL": "local:", "JWT_SECRET": "x" * 32, "PORT": str(port)}
     run = await asyncio.create_subprocess_exec(sys.executable, "-c", quick, cwd=ROOT, env={**os.environ, **environ})
-    await eventually(lambda: bool(children(run.pid)))
+    await eventually(lambda: machine.listens("127.0.0.1", port))
     (child,) = children(run.pid)
     os.kill(child, signal.SIGSTOP)
+    await eventually(lambda: ") T " in Path(f"/proc/{child}/stat").read_text())
     run.terminate()
     assert await asyncio.wait_for(run.wait(), PATIENCE_S) == 1
     assert not Path(f"/proc/{child}").exists()
