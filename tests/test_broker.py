@@ -188,7 +188,7 @@ async def serving(url: str, **options: Any) -> AsyncIterator[tuple[AmqpBroker, E
     finally:
         started = time.monotonic()
         await broker.close()
-        assert time.monotonic() - started < 8, "close() took its time"
+        assert time.monotonic() - started < 3, "close() took its time"
         await tidy(config.load(dotenv=ROOT / ".env").amqp_url, broker._prefix)  # not by way of a proxy
 
 
@@ -254,7 +254,7 @@ async def test_a_frozen_broker_is_noticed_and_nothing_piles_up(amqp_url: str, pr
         assert not await broker.served(QUEUE)
         with pytest.raises(Unavailable):
             await broker.send(QUEUE, Letter(b"{}", None), expires_s=5)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 0.5
         for _ in range(1000):
             broker.ring(b"x" * 10_000)
         await eventually(lambda: not broker._rings)

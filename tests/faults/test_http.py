@@ -12,7 +12,7 @@ from tests.faults.stage import Server
 
 pytestmark = pytest.mark.timeout(60)
 REAPED_S = 15.0
-MARGIN_S = 8.0  # timers are rounded up, and a machine may be busy
+MARGIN_S = 4.0  # timers are rounded up, and a machine may be busy
 
 
 class Drip:
@@ -104,4 +104,4 @@ async def test_who_drips_or_is_silent_is_sent_away_and_the_others_are_served(
     for seconds, _ in ends:
         assert REAPED_S - 1 < seconds < REAPED_S + MARGIN_S
     assert all(b" 408 " in said for _, said in ends[-50:])
-    assert longest < 4  # milliseconds, unless the machine is busy
+    assert longest < 2

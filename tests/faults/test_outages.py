@@ -28,9 +28,9 @@ pytestmark = pytest.mark.timeout(120)
 
 WRITERS, PER_S = 4, 50.0  # 200 writes a second
 WRITE_S = 5.0 if LONG else 2.0  # WRITE_TIMEOUT_S; the default takes its time
-ANSWERED_S = WRITE_S + 3.0  # a look at the deadlines, and some time on a busy machine
+ANSWERED_S = WRITE_S + 1.5  # a look at the deadlines, and some time on a busy machine
 AWAY_S = WRITE_S + 2.0  # longer than any write may wait: those of the first second or so are answered meanwhile
-BACK_S = 8.0  # the first ack after PostgreSQL answers again: 5 s, and some time on a busy machine
+BACK_S = 5.0  # the first ack after PostgreSQL answers again
 BROKER_AWAY_S = 6.0  # a broker that is stuck is noticed after 3 s at most
 BROKER_BACK_S = 30.0  # the longest pause between two tries to connect is 5 s, and a try may take 10 s
 
@@ -227,7 +227,7 @@ async def test_rabbitmq_may_be_away(
         for task in (noticed, gone):
             task.cancel()
         await asyncio.gather(noticed, gone, return_exceptions=True)
-    assert sorted(took)[len(took) // 2] < 2.0, "half a second for the sweep, and a machine that may be busy"
+    assert max(took) < 2.0, "half a second for the sweep, and a machine that may be busy"
     await all_become("ok", here, there, within_s=BROKER_BACK_S)
     await alice.posts("back", room)
     for wire in wires:

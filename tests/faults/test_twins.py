@@ -100,8 +100,8 @@ async def test_a_room_that_is_held_harms_no_other_room(here: Chat, there: Chat, 
         started = time.monotonic()
         await asyncio.gather(*(bob.posts(f"free {number}", room) for room in others))
         longest.append(time.monotonic() - started)
-    assert sorted(longest)[-5] < 0.4, "more than the first batch had to wait"  # or a few, on a busy machine
-    assert max(longest) < 3
+    assert sorted(longest)[-2] < 0.4, "more than the first batch had to wait"
+    assert max(longest) < 1.5
     assert (await refused)["error"]["code"] == "busy"
     await asyncio.to_thread(barrier.open)
     await under_way
