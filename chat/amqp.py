@@ -15,7 +15,7 @@ from aiormq import spec
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
 from chat.broker import RETRY_S, Handle, Hear, Letter
-from chat.errors import Unavailable, Unknown
+from chat.errors import OutcomeUnknown, Unavailable
 
 log = logging.getLogger("chat.broker")
 
@@ -105,10 +105,10 @@ class AmqpBroker:
         except aiormq.DeliveryError:  # returned or refused by the broker
             raise Unavailable("nobody listens to this; try again later") from None
         except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
-            raise Unknown("the broker did not confirm it") from error
+            raise OutcomeUnknown("the broker did not confirm it") from error
         except asyncio.CancelledError:
             _reraise_if_cancelled()
-            raise Unknown("the broker did not confirm it") from None
+            raise OutcomeUnknown("the broker did not confirm it") from None
 
     def _alive(self) -> AbstractConnection:
         if self._connection is None or not self.up:
@@ -243,7 +243,7 @@ class AmqpBroker:
         try:
             try:
                 await handle(Letter(message.body, correlation_id))
-            except (Unavailable, Unknown) as error:
+            except (Unavailable, OutcomeUnknown) as error:
                 log.warning("a letter could not be handled (%s); it is offered again", error.text)
                 await asyncio.sleep(RETRY_S)
                 await channel.basic_nack(tag)

@@ -7,7 +7,6 @@ close in reverse; the websockets are told before all that.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 
 from aiohttp import web
@@ -16,8 +15,8 @@ from chat import api, bot, journal, keys, page, schema, ws
 from chat.brokers import make_broker
 from chat.commands import Commands
 from chat.config import Settings
-from chat.db import Database, Refused, Unreachable
-from chat.errors import Told, Unavailable, Unknown
+from chat.db import Database, DatabaseError, StatementFailed, Unreachable
+from chat.errors import OutcomeUnknown, Told, Unavailable
 from chat.hub import Hub
 from chat.journal import Journal
 from chat.messages import History
@@ -136,8 +135,13 @@ async def commands(app: web.Application) -> AsyncIterator[None]:
 
     async def expire() -> None:
         while True:
-            with suppress(Unavailable, Unknown):  # the sweep says so already
+            try:
                 await asked.expire()
+            except (Unavailable, OutcomeUnknown):
+                pass  # the relay logs the outage
+            except DatabaseError as error:
+                if not error.is_outage:
+                    raise
             await asyncio.sleep(EXPIRE_S)
 
     async with _in_background(expire):
@@ -219,7 +223,7 @@ async def _wait_for(db: Database, wait_s: float) -> None:
 async def _check_schema(db: Database) -> None:
     try:
         applied = [row.migration_id for row in await db.all("schema/applied")]
-    except Refused as error:
+    except StatementFailed as error:
         if error.sqlstate != "42P01":  # no such table
             raise
         applied = []

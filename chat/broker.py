@@ -44,7 +44,7 @@ class Broker(Protocol):
 
     def serve(self, queue: str, handle: Handle) -> None:
         """Consumes a queue. A letter is acked when `handle` returns, and offered again when that raises `Unavailable`
-        or `Unknown`; any other error would come again with it, so it is logged, and the letter dropped."""
+        or `OutcomeUnknown`; any other error would come again with it, so it is logged, and the letter dropped."""
 
     async def served(self, queue: str) -> bool:
         """Whether anybody consumes the queue. False as well when the broker cannot say."""
@@ -52,5 +52,5 @@ class Broker(Protocol):
     async def send(self, queue: str, letter: Letter, *, expires_s: float) -> None:
         """Puts a letter into a queue, where it is thrown away after `expires_s` seconds.
 
-        Raises `Unavailable`: certainly not sent; `Unknown`: perhaps.
+        Raises `Unavailable`: certainly not sent; `OutcomeUnknown`: perhaps.
         """

@@ -13,8 +13,8 @@ from secrets import token_urlsafe
 
 from chat import stocks
 from chat.broker import Broker, Letter
-from chat.db import Database, Lost
-from chat.errors import BadRequest, Conflict, Forbidden, NotFound, Unavailable, Unknown
+from chat.db import Database, DatabaseError, StatementTimeout
+from chat.errors import BadRequest, Conflict, Forbidden, NotFound, OutcomeUnknown, Unavailable
 from chat.journal import Journal
 from chat.protocol import MESSAGE, MessageFrame, Post, clean_text, decode, encode, number, pack_rings
 from chat.security import Identity
@@ -51,7 +51,7 @@ class Commands:
         """Hands a command to its robot and shows the line to the room; whether it was asked before.
 
         Raises `BadRequest` (unknown command), `NotFound`, `Forbidden`, `Conflict`, `Unavailable` (nothing was
-        asked) or `Unknown`.
+        asked) or `OutcomeUnknown`.
         """
         name = _LINE.fullmatch(line)
         if name is None or name[1] != stocks.NAME:
@@ -63,7 +63,7 @@ class Commands:
                 if not duplicate:
                     await self._send(who, room_id, line, command_id)
         except TimeoutError:
-            raise Unknown("it took too long; repeat it with the same clientId") from None
+            raise OutcomeUnknown("This took too long. Repeat it with the same clientId.") from None
         if not duplicate:
             frame = encode(MessageFrame(room_id, line, who.email, who.user_id, who.username, clientId=client_id))
             self._broker.ring(pack_rings([(room_id, None, MESSAGE, who.user_id, frame)]))
@@ -82,8 +82,8 @@ class Commands:
                     client_id=client_id,
                     listening=listening,
                 )
-            except Lost:
-                raise Unknown("the database did not answer; repeat it with the same clientId") from None
+            except StatementTimeout:
+                raise OutcomeUnknown("The database did not answer. Repeat it with the same clientId.") from None
             assert row is not None
             if row.id is not None:
                 return row.id, row.verdict == "duplicate"
@@ -102,8 +102,18 @@ class Commands:
         try:
             await self._broker.send(RECEIVER, Letter(body, str(command_id)), expires_s=self._timeout_s)
         except Unavailable:
-            await self._db.run("commands/withdraw", command_id=command_id)
-            raise
+            if await self._withdraw(command_id):
+                raise
+
+    async def _withdraw(self, command_id: int) -> bool:
+        """Takes a command back that reached no robot. False: its deadline came first, and its outcome is in the room.
+
+        Raises `OutcomeUnknown` where the row may have stayed: it would still get an outcome when it expires.
+        """
+        try:
+            return await self._db.value("commands/withdraw", command_id=command_id) is not None
+        except DatabaseError:
+            raise OutcomeUnknown("The command may be answered later. Repeat it with the same clientId.") from None
 
     async def reply(self, letter: Letter) -> None:
         """Says what a robot answered. Raises when it could not be stored: the letter has to come again."""

@@ -4,11 +4,11 @@
 says what comes back: `all` rows, `one` row or None, one `value`, or nothing (`run`). A file is sent as one
 string: several statements in it are one round trip and one transaction, and the last one's rows come back.
 
-What can go wrong has three names, because a writer must know what became of his write:
+A `DatabaseError` is one of three siblings, because the caller must know what became of a write:
 
-    Unreachable   no connection was to be had: certainly not done
-    Refused       PostgreSQL answered with an error: certainly not done
-    Lost          sent, and the answer never came: perhaps done
+    Unreachable        no connection could be made: certainly not done
+    StatementFailed    PostgreSQL answered with an error: certainly not done
+    StatementTimeout   sent, and no answer came: perhaps done
 """
 
 import asyncio
@@ -26,7 +26,7 @@ import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extras import NamedTupleCursor
 
-from chat.errors import Unavailable
+from chat.errors import ChatError, OutcomeUnknown, Unavailable
 
 log = logging.getLogger("chat.db")
 
@@ -59,50 +59,65 @@ _OPTIONS = " ".join(
 _LAST_WORDS = ("57P01", "57P02", "57P03", "57P04", "57P05")
 
 
-class Unreachable(Unavailable):
-    """No connection to PostgreSQL; nothing was sent."""
+class DatabaseError(ChatError):
+    """The base of the three. `is_outage`: whether the state of PostgreSQL is the cause, so that waiting may help;
+    else it is a lock, the data, or a fault in our SQL."""
+
+    is_outage = True
+
+
+class Unreachable(DatabaseError, Unavailable):
+    """There is no connection to PostgreSQL. Nothing was sent, so nothing was done."""
 
     def __init__(self) -> None:
-        super().__init__("the database cannot be reached; nothing was done, try again")
+        super().__init__("The database cannot be reached; nothing was done. Try again in a moment.")
 
 
-class Refused(Unavailable):
-    """PostgreSQL answered with an error; nothing was done.
+class StatementFailed(DatabaseError):
+    """PostgreSQL answered with an error, so nothing was done.
 
-    `sqlstate` is its five-character code, `constraint` the name of the violated one or "", `reason` what a log may
-    show: no DETAIL, in which whole rows stand.
+    The client is told 503 `unavailable` if waiting may help, else 500 `internal`. Attributes:
+    sqlstate: PostgreSQL's five-character code
+    constraint: the name of the violated constraint, or ""
+    reason: what a log may show: the primary message, without DETAIL, which holds whole rows
     """
 
     def __init__(self, error: psycopg2.Error) -> None:
-        super().__init__("the database did not take it; nothing was done, try again")
         self.sqlstate: str = error.pgcode or "XX000"
         self.constraint: str = error.diag.constraint_name or ""
         self.reason = f"{self.sqlstate} {error.diag.message_primary or ''}"
-        if not (self.passing or self.locked):  # it will not pass by waiting
-            self.code, self.status, self.text = "internal", 500, "something went wrong in the server"
-            self.headers.clear()
+        self.is_outage = self.is_transient
+        if self.is_transient or self.is_lock_timeout:
+            super().__init__(
+                "The database did not accept this; nothing was done. Try again in a moment.",
+                code=Unavailable.code,
+                status=Unavailable.status,
+                retry_ms=1000,
+            )
+        else:
+            super().__init__("Something went wrong in the server. It has been logged.")
 
     @property
-    def bad_data(self) -> bool:
-        """Whether the fault is in the data (classes 22 and 23): the same again fails again."""
+    def is_data_error(self) -> bool:
+        """Whether the data is at fault (classes 22 and 23): the same statement would fail again."""
         return self.sqlstate[:2] in ("22", "23")
 
     @property
-    def locked(self) -> bool:
-        """Whether somebody else held a lock for longer than `LOCK_S`."""
+    def is_lock_timeout(self) -> bool:
+        """Whether another transaction held a lock for longer than `LOCK_S`."""
         return self.sqlstate == "55P03"
 
     @property
-    def passing(self) -> bool:
-        """Whether the fault is in the server's state (read-only, full, stopping …), so that waiting may help."""
+    def is_transient(self) -> bool:
+        """Whether the state of PostgreSQL is the cause (read-only, full, stopping), so that waiting may help."""
         return self.sqlstate[:2] in ("08", "25", "40", "53", "57", "58")
 
 
-class Lost(Unavailable):
-    """The statement was sent and never answered; perhaps it was done."""
+class StatementTimeout(DatabaseError, OutcomeUnknown):
+    """The statement was sent and no answer came; perhaps it was done."""
 
     def __init__(self) -> None:
-        super().__init__("the database did not answer in time")
+        super().__init__("The database did not answer in time. Repeat the request; a write with the same clientId.")
 
 
 @cache
@@ -141,7 +156,7 @@ _PARAM = re.compile(r"%\((\w+)\)s")
 class Database:
     """A pool of `size` connections that runs the files of sql/. Any number of tasks may call it at once.
 
-    Every call may raise `Unreachable`, `Refused` or `Lost`. The pool is our own, because aiopg's connects under
+    Every call may raise a `DatabaseError`. The pool is our own, because aiopg's connects under
     its lock, and does not hand out what it has while it cannot connect: one broken connection would stop all.
     """
 
@@ -163,7 +178,7 @@ class Database:
             raise
 
     async def close(self) -> None:
-        """Closes all connections; whoever still uses one gets `Lost`."""
+        """Closes all connections; a statement in flight ends with `StatementTimeout`."""
         self._is_open = False
         for each in (*self._free, *self._used):
             each.raw.close()
@@ -274,7 +289,7 @@ class Database:
 
 
 class Connection:
-    """A connection of a `Database`: one statement at a time. Calls raise `Refused` or `Lost`.
+    """A connection of a `Database`: one statement at a time. Calls raise `StatementFailed` or `StatementTimeout`.
 
     Its one cursor lasts as long as it does: aiopg's are in cycles, with statement and rows, and wait for the collector.
     """
@@ -314,21 +329,11 @@ def _cancelling() -> bool:
     return task is not None and bool(task.cancelling())
 
 
-def _told(name: str, error: BaseException | None) -> Refused | Lost:
+def _told(name: str, error: BaseException | None) -> StatementFailed | StatementTimeout:
     """The driver's error as one of ours. One that should never happen is logged here, where its statement is known."""
     if isinstance(error, psycopg2.Error) and error.pgcode and error.pgcode not in _LAST_WORDS:
-        refused = Refused(error)
-        if not (refused.passing or refused.locked or refused.bad_data):
-            log.error("PostgreSQL refuses sql/%s.sql: %s", name, refused.reason)
-        return refused
-    return Lost()
-
-
-async def probe(url: str, timeout_s: float = 3.0) -> None:
-    """Connects once and goes away again. Raises `Unreachable`."""
-    database = Database(url, size=1, name="probe")
-    try:
-        await asyncio.wait_for(database.open(), timeout_s)
-    except TimeoutError:
-        raise Unreachable from None
-    await database.close()
+        failed = StatementFailed(error)
+        if not (failed.is_transient or failed.is_lock_timeout or failed.is_data_error):
+            log.error("PostgreSQL rejects sql/%s.sql: %s", name, failed.reason)
+        return failed
+    return StatementTimeout()

@@ -106,8 +106,11 @@ class Unavailable(ChatError):
         super().__init__(text, code=code, retry_ms=retry_ms)
 
 
-class Unknown(ChatError):
-    """Perhaps done, perhaps not: repeat it with the same clientId and learn."""
+class OutcomeUnknown(ChatError):
+    """Perhaps done, perhaps not. Repeating the request with the same clientId tells which.
+
+    Not an `Unavailable`: `except Unavailable` means "certainly not done".
+    """
 
     code, status = "unknown", 504
 

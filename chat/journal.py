@@ -6,7 +6,7 @@ While one batch commits, the next one gathers: a lone message waits for nobody, 
                                                       ↑ repeat ─────────────┘
 
 An entry is answered once, by its deadline. Not yet sent to PostgreSQL by then: withdrawn, `Unavailable`, certainly
-not stored. Sent and not answered: `Unknown`, and the journal goes on repeating it until it knows; the clientId
+not stored. Sent and not answered: `OutcomeUnknown`, and the journal goes on repeating it until it knows; the clientId
 makes that harmless. What PostgreSQL refuses splits the batch by room, then in halves, until the bad row stands
 alone. A room that somebody else keeps locked is written aside, so that it delays no other, and answers `busy`.
 """
@@ -19,8 +19,8 @@ from secrets import token_urlsafe
 from typing import Any, NamedTuple
 
 from chat.broker import Broker
-from chat.db import Connection, Database, Lost, Refused, Unreachable
-from chat.errors import BadRequest, ChatError, Conflict, Forbidden, NotFound, Unavailable, Unknown
+from chat.db import Connection, Database, StatementFailed, StatementTimeout, Unreachable
+from chat.errors import BadRequest, ChatError, Conflict, Forbidden, NotFound, OutcomeUnknown, Unavailable
 from chat.protocol import MESSAGE, Event, Ring, event_frame, pack_rings
 
 log = logging.getLogger("chat.journal")
@@ -104,7 +104,7 @@ class Journal:
         """Queues a message (cleaned text). Raises `Unavailable` when too many wait.
 
         The future ends with the answer, or with `NotFound`, `Forbidden`, `Conflict`, `BadRequest`,
-        `Unavailable` or `Unknown`.
+        `Unavailable` or `OutcomeUnknown`.
         """
         return self._enter(APPEND, room_id, {"user_id": user_id, "client_id": client_id, "body": body})
 
@@ -212,10 +212,10 @@ class Journal:
                     # Not before: what was withdrawn while we waited for the connection must not be sent.
                     batch = [entry for entry in batch if not entry.over]
                     rows = await _send(connection, batch) if batch else []
-            except (Unreachable, Lost):
+            except (Unreachable, StatementTimeout):
                 pass
-            except Refused as error:
-                if not error.passing:
+            except StatementFailed as error:
+                if not error.is_transient:
                     return await self._split(batch, aside, error)
                 log.warning("PostgreSQL refuses to write: %s", error.reason)
             else:
@@ -224,7 +224,7 @@ class Journal:
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE_S[1])
 
-    async def _split(self, batch: list[Entry], aside: bool, error: Refused) -> None:
+    async def _split(self, batch: list[Entry], aside: bool, error: StatementFailed) -> None:
         """Finds out whom it is about: room by room, and that aside; then half by half, down to one entry."""
         rooms: dict[int, list[Entry]] = {}
         for entry in batch:
@@ -232,7 +232,7 @@ class Journal:
         if len(rooms) > 1:
             for room_id, entries in rooms.items():
                 self._write_aside(room_id, entries)
-        elif error.locked:
+        elif error.is_lock_timeout:
             log.warning("room %d is locked by somebody else", batch[0].room_id)
             self._suspect.update(rooms)
             for entry in batch:
@@ -243,7 +243,9 @@ class Journal:
             await self._write(batch[middle:], aside)
         else:
             log.warning("PostgreSQL does not take a row: %s", error.reason)
-            told = BadRequest("the database does not take this") if error.bad_data else ChatError("it was not stored")
+            told = (
+                BadRequest("the database does not take this") if error.is_data_error else ChatError("it was not stored")
+            )
             _give_up(batch[0], told)
 
     # --- answers --------------------------------------------------------------------------------------
@@ -280,7 +282,7 @@ class Journal:
         for entry in self._in_hand:
             if entry.deadline <= now:
                 if entry.sent or entry.uncertain:
-                    _fail(entry, Unknown("the database did not answer; repeat it with the same clientId"))
+                    _fail(entry, OutcomeUnknown("the database did not answer; repeat it with the same clientId"))
                     entry.uncertain = True  # so it is repeated until it is known
                 else:
                     _fail(entry, Unavailable("the database cannot be reached; this was not stored"))
@@ -291,7 +293,8 @@ class Journal:
 
 
 async def _send(connection: Connection, batch: list[Entry]) -> list[Any]:
-    """One try; the verdict rows. Raises `Refused` or `Lost`, and says of each entry whether it is with PostgreSQL."""
+    """Try once and return the rows. Raises `StatementFailed` or `StatementTimeout`. Marks each entry while it is with
+    PostgreSQL."""
     sql, params = batch[0].sql, batch[0].params
     if sql == APPEND:
         params = {
@@ -304,7 +307,7 @@ async def _send(connection: Connection, batch: list[Entry]) -> list[Any]:
         entry.sent = True
     try:
         return await connection.fetch(sql, params)
-    except Lost:
+    except StatementTimeout:
         for entry in batch:
             entry.uncertain = True
         raise
@@ -314,9 +317,11 @@ async def _send(connection: Connection, batch: list[Entry]) -> list[Any]:
 
 
 def _give_up(entry: Entry, error: ChatError) -> None:
-    """Answers with the error, or with `Unknown` if an earlier try may have done it; there will be no other."""
+    """Answers with the error, or with `OutcomeUnknown` if an earlier try may have done it; there will be no other."""
     if entry.uncertain:
-        error = Unknown("the database did not answer, then something went wrong; repeat it with the same clientId")
+        error = OutcomeUnknown(
+            "the database did not answer, then something went wrong; repeat it with the same clientId"
+        )
     entry.uncertain = False
     _fail(entry, error)
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from chat.broker import RETRY_S, Handle, Hear, Letter
-from chat.errors import Unavailable, Unknown
+from chat.errors import OutcomeUnknown, Unavailable
 
 log = logging.getLogger("chat.broker")
 
@@ -52,7 +52,7 @@ class LocalBroker:
         while asyncio.get_running_loop().time() < deadline:
             try:
                 return await self._handlers[queue](letter)
-            except (Unavailable, Unknown) as error:
+            except (Unavailable, OutcomeUnknown) as error:
                 log.warning("a letter could not be handled (%s); it is offered again", error.text)
                 await asyncio.sleep(RETRY_S)
             except Exception:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 
 from chat.broker import Broker
-from chat.db import Database
+from chat.db import Database, DatabaseError
 from chat.errors import Close, NotFound, Unavailable
 from chat.hub import Hub
 from chat.messages import History
@@ -61,7 +61,7 @@ class Relay:
                     self._hub.deliver(room_id, event.seq, event.kind, event.user_id, event_frame(event))
                 if not events or events[-1].seq >= last:
                     return
-        except (Unavailable, NotFound) as error:
+        except (Unavailable, DatabaseError, NotFound) as error:
             log.info("room %d could not be read (%s); the sweep comes again", room_id, error.code)
 
     async def run(self) -> None:
@@ -72,10 +72,12 @@ class Relay:
                 if self._down:
                     log.info("PostgreSQL is there again")
                 self._down = False
-            except Unavailable as error:
-                if not self._down:
+            except DatabaseError as error:
+                if not error.is_outage:
+                    log.error("a sweep failed: %s", error.text)  # the statement is in the log already
+                elif not self._down:
                     log.warning("PostgreSQL does not answer: %s", error.text)
-                self._down = True
+                self._down = self._down or error.is_outage
             except Exception:
                 log.exception("a sweep failed")
             await asyncio.sleep(SWEEP_S)

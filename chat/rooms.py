@@ -59,7 +59,7 @@ class Joined:
 
 
 async def create(journal: Journal, user_id: int, name: str, topic: str) -> Room:
-    """A new public room with its owner. Raises `BadRequest`, `Conflict` (taken), `Unavailable`, `Unknown`."""
+    """A new public room with its owner. Raises `BadRequest`, `Conflict` (taken), `Unavailable`, `OutcomeUnknown`."""
     name = clean_line(name, "name", 1, ROOM_NAME_CHARS)
     topic = clean_line(topic, "topic", 0, TOPIC_CHARS)
     answer = await journal.change("rooms/create", name=name, topic=topic, user_id=user_id)

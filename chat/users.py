@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from email_validator import EmailNotValidError, validate_email
 
-from chat.db import Database, Lost, Refused
-from chat.errors import BadRequest, Conflict, NotFound, Unauthorized, Unavailable, Unknown
+from chat.db import Database, DatabaseError, StatementFailed, StatementTimeout
+from chat.errors import BadRequest, Conflict, NotFound, OutcomeUnknown, Unauthorized, Unavailable
 from chat.protocol import BLANK
 from chat.security import Passwords
 
@@ -36,12 +36,12 @@ async def sign_up(db: Database, passwords: Passwords, username: str, email: str,
     password_hash = await passwords.hash(_checked(password))
     try:
         row = await db.one("users/add", username=username, email=email, password_hash=password_hash)
-    except Refused as error:
+    except StatementFailed as error:
         if field := _TAKEN.get(error.constraint):
             raise Conflict(f"{field} is taken by somebody else", code=f"{field}_taken") from None
         raise
-    except Lost:
-        raise Unknown("the database did not answer; try to log in") from None
+    except StatementTimeout:
+        raise OutcomeUnknown("The database did not answer; try to log in.") from None
     assert row is not None
     return User._make(row)
 
@@ -58,7 +58,7 @@ async def log_in(db: Database, passwords: Passwords, email: str, password: str) 
     if row is None or not fits:
         raise Unauthorized("e-mail or password is wrong", code="wrong_credentials")
     if passwords.outdated(row.password_hash):
-        with suppress(Unavailable):  # then the next time
+        with suppress(Unavailable, DatabaseError):  # then at the next log-in
             new_hash = await passwords.hash(password)
             await db.run("users/rehash", user_id=row.id, old_hash=row.password_hash, new_hash=new_hash)
     return User._make(row[:4])

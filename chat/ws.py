@@ -17,6 +17,7 @@ from aiohttp import WSMsgType, web
 
 from chat import keys, messages, rooms
 from chat.commands import is_command
+from chat.db import DatabaseError
 from chat.errors import (
     BadRequest,
     ChatError,
@@ -146,7 +147,7 @@ class Session:
         try:
             try:
                 await self._enter()
-            except Unavailable:
+            except (Unavailable, DatabaseError):
                 self.close(Close.RESTART)
             if state.stopping:  # since it came: nobody else tells it
                 self.close(Close.RESTART)

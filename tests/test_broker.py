@@ -14,7 +14,7 @@ from chat import amqp, config, local
 from chat.amqp import AmqpBroker
 from chat.broker import Broker, Letter
 from chat.brokers import make_broker
-from chat.errors import Unavailable, Unknown
+from chat.errors import OutcomeUnknown, Unavailable
 from chat.local import LocalBroker
 from tests.actors import ROOT, eventually, unique
 from tests.proxy import Proxy
@@ -199,7 +199,7 @@ async def works(broker: AmqpBroker, ear: Ear) -> None:
     async def arrives(heard: Callable[[], list[bytes]], act: Callable[[], Any]) -> None:
         async with asyncio.timeout(10):
             while mark not in heard():
-                with contextlib.suppress(Unavailable, Unknown):
+                with contextlib.suppress(Unavailable, OutcomeUnknown):
                     if waiting := act():
                         await waiting
                 await asyncio.sleep(0.05)
@@ -267,7 +267,7 @@ async def test_a_letter_that_is_not_confirmed_may_have_been_sent(amqp_url: str, 
     async with serving(proxy.instead_of(amqp_url)) as (broker, ear):
         await works(broker, ear)
         proxy.hold()
-        with pytest.raises(Unknown):
+        with pytest.raises(OutcomeUnknown):
             await broker.send(QUEUE, Letter(b"{}", None), expires_s=5)
         await eventually(lambda: not broker.up)
 

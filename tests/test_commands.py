@@ -14,9 +14,13 @@ from aiormq import spec
 
 from chat import keys, stocks
 from chat.broker import Letter
-from chat.commands import PUBLISHER, RECEIVER, is_command
+from chat.commands import PUBLISHER, RECEIVER, Commands, is_command
 from chat.config import Settings
-from tests.actors import Chat, Person, StockService, eventually, process, robots, serving, settings_for, unique
+from chat.db import StatementTimeout, Unreachable
+from chat.errors import OutcomeUnknown, Unavailable
+from chat.local import LocalBroker
+from chat.security import Identity
+from tests.actors import GENERAL, Chat, Person, StockService, eventually, process, robots, serving, settings_for, unique
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -352,3 +356,41 @@ async def test_a_reply_is_acked_only_when_it_is_stored(chat: Chat, alice: Person
             await commands.reply(Letter(reply_for(1, "kept"), "1"))
     finally:
         journal._closing = False
+
+
+class UnhelpfulBroker(LocalBroker):
+    """Says that a robot listens, and then certainly sends nothing."""
+
+    async def served(self, queue: str) -> bool:
+        return True
+
+    async def send(self, queue: str, letter: Letter, *, expires_s: float) -> None:
+        raise Unavailable("nobody listens to this")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [(1, Unavailable), (None, None), (Unreachable(), OutcomeUnknown), (StatementTimeout(), OutcomeUnknown)],
+    ids=["withdrawn", "settled before", "no connection", "no answer"],
+)
+async def test_a_command_that_may_stand_in_its_table_is_not_told_as_certainly_not_asked(
+    chat: Chat, alice: Person, monkeypatch: pytest.MonkeyPatch, outcome: Any, expected: type[Exception] | None
+) -> None:
+    """Left in its table, it gets its outcome in the room when its time is up."""
+    assert chat.app is not None
+    broker, db, journal = UnhelpfulBroker(), chat.app[keys.DB], chat.app[keys.JOURNAL]
+    commands = Commands(db, journal, broker, timeout_s=10, write_timeout_s=5)
+    who = Identity(alice.id, alice.username, alice.email, 0)
+
+    async def withdraw(name: str, **params: Any) -> Any:
+        assert name == "commands/withdraw"
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(db, "value", withdraw)
+    if expected is None:
+        assert await commands.ask(who, GENERAL, "/stock=AAPL.US", None) is False
+    else:
+        with pytest.raises(expected):
+            await commands.ask(who, GENERAL, "/stock=AAPL.US", None)

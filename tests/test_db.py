@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ import psycopg2
 import pytest
 
 from chat import db as module
-from chat.db import Database, Lost, Refused, Unreachable, statement
+from chat.db import Database, StatementFailed, StatementTimeout, Unreachable, statement
 from tests.actors import eventually, unique
 from tests.proxy import Proxy
 
@@ -58,7 +59,7 @@ async def test_the_verb_says_what_comes_back(db: Database, sql: None) -> None:
 
 async def test_several_statements_are_one_transaction_and_the_last_ones_rows(db: Database, sql: None) -> None:
     assert await db.value("CREATE TEMP TABLE t (n int); INSERT INTO t VALUES (1), (2); SELECT sum(n) FROM t") == 3
-    with pytest.raises(Refused):
+    with pytest.raises(StatementFailed):
         await db.run("INSERT INTO t VALUES (3); SELECT 1 / 0")
     assert await db.value("SELECT sum(n) FROM t") == 3
 
@@ -79,18 +80,40 @@ async def test_the_connection_has_our_limits(db: Database, sql: None) -> None:
 async def test_a_violation_is_refused_with_its_constraint(db: Database) -> None:
     name = unique("twice")
     await db.run("users/add", username=name, email=f"{name}@x.org", password_hash="x")
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(StatementFailed) as caught:
         await db.run("users/add", username=name.upper(), email=f"{name}2@x.org", password_hash="x")
     assert caught.value.constraint == "users_username_key"
-    assert caught.value.bad_data and not caught.value.passing and not caught.value.locked
+    assert caught.value.is_data_error and not caught.value.is_transient and not caught.value.is_lock_timeout
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "status", "code", "is_outage"),
+    [
+        ("53100", 503, "unavailable", True),  # the disk is full
+        ("25006", 503, "unavailable", True),  # read-only
+        ("55P03", 503, "unavailable", False),  # locked by another transaction
+        ("42703", 500, "internal", False),  # a fault in our SQL
+        ("23505", 500, "internal", False),  # a conflict that nobody translated
+    ],
+)
+def test_only_what_waiting_may_mend_is_told_as_unavailable(
+    sqlstate: str, status: int, code: str, is_outage: bool
+) -> None:
+    class Answer(psycopg2.Error):
+        pgcode = sqlstate
+        diag: Any = SimpleNamespace(constraint_name=None, message_primary="no")
+
+    failed = StatementFailed(Answer())
+    assert (failed.status, failed.code, failed.is_outage) == (status, code, is_outage)
+    assert ("Retry-After" in failed.headers) is (status == 503)
 
 
 async def test_a_lock_of_somebody_else_is_told_as_a_lock(db: Database, database_url: str) -> None:
     other = psycopg2.connect(database_url)
     other.cursor().execute("SELECT 1 FROM epoch FOR UPDATE")
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(StatementFailed) as caught:
         await db.value("epoch/renew")
-    assert caught.value.locked and not caught.value.passing
+    assert caught.value.is_lock_timeout and not caught.value.is_transient
     other.close()
 
 
@@ -98,16 +121,16 @@ async def test_a_statement_that_the_server_cancels_is_refused(db: Database, sql:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda *_: None)  # aiopg reports it there, too
     try:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(StatementFailed) as caught:
             await db.run("SELECT pg_cancel_backend(pg_backend_pid())")
     finally:
         loop.set_exception_handler(None)
-    assert caught.value.sqlstate == "57014" and caught.value.passing
+    assert caught.value.sqlstate == "57014" and caught.value.is_transient
     assert await db.value("SELECT 1") == 1
 
 
 async def test_a_server_process_that_ends_may_have_done_it(db: Database, sql: None) -> None:
-    with pytest.raises(Lost):
+    with pytest.raises(StatementTimeout):
         await db.run("SELECT pg_terminate_backend(pg_backend_pid())")
     assert await db.value("SELECT 1") == 1
 
@@ -118,7 +141,7 @@ async def test_no_answer_in_time_may_have_been_done(
     monkeypatch.setattr(module, "ANSWER_S", 0.1)
     async with opened(proxy.instead_of(database_url)) as db:
         proxy.hold()
-        with pytest.raises(Lost):
+        with pytest.raises(StatementTimeout):
             await db.value("epoch/current")
         proxy.release()
         assert await db.value("epoch/current")
@@ -132,7 +155,7 @@ async def test_a_connection_that_breaks_under_way_may_have_done_it(
         working = asyncio.create_task(db.value("SELECT pg_sleep(3)"))
         await asyncio.sleep(0.05)
         getattr(proxy, end)()
-        with pytest.raises(Lost):
+        with pytest.raises(StatementTimeout):
             await working
         assert await db.value("SELECT 1") == 1
 
@@ -169,7 +192,7 @@ async def test_one_broken_connection_harms_no_other_even_if_it_cannot_be_replace
     database_url: str, proxy: Proxy, sql: None
 ) -> None:
     async with opened(proxy.instead_of(database_url), size=2) as db:
-        with pytest.raises(Lost):
+        with pytest.raises(StatementTimeout):
             await db.run("SELECT pg_terminate_backend(pg_backend_pid())")
         proxy.refusing = True
         for _ in range(5):
@@ -212,7 +235,7 @@ async def test_every_address_of_a_host_is_tried(database_url: str, monkeypatch: 
 
 async def test_a_host_without_an_address_is_unreachable(database_url: str) -> None:
     with pytest.raises(Unreachable):
-        await module.probe(database_url.replace("127.0.0.1", "nowhere.invalid"))
+        await Database(database_url.replace("127.0.0.1", "nowhere.invalid"), size=1, name="test").open()
 
 
 async def test_closing_tells_who_still_works(database_url: str, sql: None) -> None:
@@ -220,7 +243,7 @@ async def test_closing_tells_who_still_works(database_url: str, sql: None) -> No
         working = asyncio.create_task(db.value("SELECT pg_sleep(3)"))
         await asyncio.sleep(0.05)
         await db.close()
-        with pytest.raises(Lost):
+        with pytest.raises(StatementTimeout):
             await working
         with pytest.raises(Unreachable):
             await db.value("SELECT 1")

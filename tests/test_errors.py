@@ -5,7 +5,7 @@ import re
 import pytest
 
 from chat import errors
-from chat.errors import BadRequest, ChatError, Close, Unauthorized, Unavailable, Unknown
+from chat.errors import BadRequest, ChatError, Close, OutcomeUnknown, Unauthorized, Unavailable
 
 
 def family() -> list[type[ChatError]]:
@@ -39,7 +39,7 @@ def test_who_has_no_token_is_told_which_kind_is_wanted() -> None:
 
 @pytest.mark.parametrize(("retry_ms", "seconds"), [(1, "1"), (1000, "1"), (2600, "3")])
 def test_when_to_come_back_is_also_a_header(retry_ms: int, seconds: str) -> None:
-    for error in (Unavailable("x", retry_ms=retry_ms), Unknown("x", retry_ms=retry_ms)):
+    for error in (Unavailable("x", retry_ms=retry_ms), OutcomeUnknown("x", retry_ms=retry_ms)):
         assert error.retry_ms == retry_ms
         assert error.headers == {"Retry-After": seconds}
     assert ChatError("x").headers == {}

@@ -11,8 +11,8 @@ import pytest
 
 from chat import db as db_module
 from chat import journal as module
-from chat.db import Database, Lost, Unreachable
-from chat.errors import BadRequest, ChatError, Conflict, NotFound, Unavailable, Unknown
+from chat.db import Database, StatementFailed, StatementTimeout, Unreachable
+from chat.errors import BadRequest, ChatError, Conflict, NotFound, OutcomeUnknown, Unavailable
 from chat.journal import Answer, Journal
 from chat.local import LocalBroker
 from chat.protocol import unpack_rings
@@ -359,7 +359,7 @@ async def test_a_repeat_after_an_answer_that_never_came_is_rung(opens: Open, mon
             lose = False
             for entry in batch:
                 entry.uncertain = True
-            raise Lost
+            raise StatementTimeout
         return rows
 
     monkeypatch.setattr(module, "_send", committed_but_lost)
@@ -391,6 +391,11 @@ async def test_closing_without_postgresql_ends_within_the_time_limit(
     assert set(await outcomes(answers)) <= {"unknown", "unavailable"}
 
 
-def test_unknown_is_no_unavailable() -> None:
+def test_what_was_perhaps_done_is_never_told_as_certainly_not_done() -> None:
     """`except Unavailable` means: certainly not done."""
-    assert not issubclass(Unknown, Unavailable) and issubclass(Unreachable, Unavailable)
+    assert issubclass(Unreachable, Unavailable) and issubclass(StatementTimeout, OutcomeUnknown)
+    for perhaps in (OutcomeUnknown, StatementTimeout):
+        assert not issubclass(perhaps, Unavailable)
+    for certainly_not in (Unavailable, Unreachable, StatementFailed):
+        assert not issubclass(certainly_not, OutcomeUnknown)
+    assert not issubclass(StatementFailed, Unavailable)  # it may be a fault in our SQL

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg2
 import pytest
 
 from chat import hub as hub_module
 from chat import relay as module
-from chat.db import Database, Unreachable
+from chat.db import Database, StatementFailed, Unreachable
 from chat.errors import Close
 from chat.hub import Hub, Socket
 from chat.journal import CONNECTIONS, Journal
@@ -218,6 +219,22 @@ async def test_a_new_epoch_ends_all_sockets_once(process: Process) -> None:
     await process.relay._sweep()
     assert process.hub.positions() == ([], [])
     assert len(silent.closed) == 1
+
+
+async def test_a_fault_in_our_sql_is_not_told_as_a_database_that_is_away(
+    process: Process, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoSuchColumn(psycopg2.Error):
+        pgcode = "42703"
+
+    async def failing(*_: object, **__: object) -> None:
+        raise StatementFailed(NoSuchColumn())
+
+    monkeypatch.setattr(module, "SWEEP_S", 0.01)
+    monkeypatch.setattr(process.db, "value", failing)
+    async with sweeping(process):
+        await eventually(lambda: "a sweep failed" in caplog.text)
+    assert "does not answer" not in caplog.text
 
 
 async def test_a_sweep_that_fails_in_an_unknown_way_comes_again(

@@ -10,6 +10,7 @@ import pytest
 
 from chat import keys
 from chat.config import Settings
+from chat.db import Database, StatementTimeout
 from tests.actors import GENERAL, Chat, Person, eventually, serving, unique
 
 # --- the upgrade --------------------------------------------------------------------------------------
@@ -214,6 +215,18 @@ async def test_read_goes_up_and_is_told_to_all_wires_of_the_user(alice: Person, 
     assert (await bob.gets(f"/v1/chat/rooms/{room}"))["readMessageNo"] == 3
     await desk.send({"type": 17, "chatroomId": 999_999, "messageNo": 1})
     await desk.errs("not_a_member")
+
+
+async def test_a_marker_that_perhaps_moved_is_not_told_as_certainly_unmoved(
+    chat: Chat, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_answer(self: Database, name: str, **params: Any) -> Any:
+        raise StatementTimeout
+
+    wire = await alice.connects()
+    monkeypatch.setattr(Database, "value", no_answer)
+    await wire.send({"type": 17, "chatroomId": GENERAL, "messageNo": 0})
+    assert (await wire.gets(type=14))["code"] == "unknown"
 
 
 @pytest.mark.parametrize("v2", [True, False])
