@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.actors import ROOT
+from tests.sources import modules
 
 FLOORS = [
     {"errors"},
@@ -64,7 +64,7 @@ def imports(path: Path) -> list[Import]:
     return found
 
 
-MODULES = sorted((ROOT / "chat").glob("*.py"))
+MODULES = modules()
 ALL = [each for path in MODULES for each in imports(path)]
 
 

@@ -12,6 +12,7 @@ from chat.app import ROUTES
 from chat.config import Settings
 from chat.errors import Close
 from tests.actors import ROOT, as_text
+from tests.sources import modules
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -82,7 +83,7 @@ def test_the_readme_has_every_make_target() -> None:
 
 def test_the_readme_has_every_error_code_and_no_other() -> None:
     codes: set[object] = set()
-    for path in (ROOT / "chat").glob("*.py"):
+    for path in modules():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.keyword) and node.arg == "code" and isinstance(node.value, ast.Constant):
                 codes.add(node.value.value)
@@ -116,6 +117,6 @@ def test_the_changelog_begins_with_this_version() -> None:
 
 def test_no_file_is_longer_than_a_reader_s_patience() -> None:
     """A module fits on a few screens; one that does not wants to be two."""
-    for path in (ROOT / "chat").glob("*.py"):
+    for path in modules():
         length = len(path.read_text(encoding="utf-8").splitlines())
         assert length <= 420, f"{path.name} has {length} lines"

@@ -14,6 +14,7 @@ from chat import config, schema
 from chat.db import SQL
 from chat.protocol import Event
 from tests.actors import ROOT
+from tests.sources import modules
 
 SAMPLES: dict[str, Any] = {
     "bigint": 1,
@@ -123,7 +124,7 @@ def test_it_returns_what_its_header_tells(file: File, connection: Any) -> None:
 
 def strings() -> set[str]:
     """Every string in chat/*.py."""
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "chat").glob("*.py")]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in modules()]
     constants = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
     return {node.value for node in constants if isinstance(node.value, str)}
 
@@ -145,7 +146,7 @@ def test_every_name_that_is_used_has_a_file() -> None:
 
 def test_no_sql_stands_in_the_code() -> None:
     at_home = {"schema.py", "postgres.py"}  # they make databases, and run where no server is
-    for path in (ROOT / "chat").glob("*.py"):
+    for path in modules():
         if path.name not in at_home:
             found = re.search(r"\b(SELECT \w|INSERT INTO|DELETE FROM|UPDATE \w+ SET)", path.read_text(encoding="utf-8"))
             assert not found, f"{path.name}: {found}"
