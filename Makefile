@@ -1,6 +1,7 @@
 # `make` or `make help` lists what there is. Everything that is made lies in .venv, .node and .services.
 
 CHAT := .venv/bin/python -m chat
+DEVTOOLS := .venv/bin/python -m devtools
 FORCE_FLAG := $(if $(filter 1,$(FORCE)),--force)
 
 .DEFAULT_GOAL := help
@@ -12,35 +13,36 @@ help: ## This list
 		while IFS='|' read -r target about; do printf '%-24s %s\n' "$$target" "$$about"; done
 
 run: services ## Everything: install, services, migrations, server and robot on http://localhost:8080
-	@$(CHAT) db-apply
+	@$(CHAT) db-migrate
 	@exec $(CHAT) run
 
 test: install-dev ## The whole suite against real services; may run beside `make run`. ARGS="-k relay -x" are pytest's
-	@$(CHAT) services
+	@$(DEVTOOLS) services
 	@tools/newman || echo "newman is missing: the Postman collection is not tested"
 	@tools/browser || echo "a browser is missing: the page is not tested"
 	@.venv/bin/python -m pytest $(ARGS)
 
 test-faults: install-dev ## The long fault run: FAULTS=300 in all; stopped, it goes on where it was. tests/faults/README.md
-	@$(CHAT) services
+	@$(DEVTOOLS) services
 	@.venv/bin/python -m tests.faults.run --faults $(or $(FAULTS),300)
 	@LONG=1 FRAMES=100000 .venv/bin/python -m pytest tests/faults
 
 services: install ## Find or start PostgreSQL and RabbitMQ, and write .env
-	@$(CHAT) services
+	@$(DEVTOOLS) services
 
 services-stop: install ## Stop those that `make services` started; their data stays
-	@$(CHAT) services-stop
+	@$(DEVTOOLS) services-stop
 
 db-reset: services ## Destroy the data: create anew from sql/schema.sql and seed. FORCE=1 also where it is not local
-	@$(CHAT) db-reset $(FORCE_FLAG)
+	@$(DEVTOOLS) db-reset $(FORCE_FLAG)
 
 db-migrate: services ## Apply new migrations, then dump sql/schema.sql
 	@$(CHAT) db-migrate
+	@$(DEVTOOLS) db-dump
 
 db-new: install ## Begin a migration: make db-new NAME=what-it-does
 	@test -n "$(NAME)" || { echo "Say what it does: make db-new NAME=add-reactions" >&2; exit 2; }
-	@$(CHAT) db-new "$(NAME)"
+	@$(DEVTOOLS) db-new "$(NAME)"
 
 db-status: services ## Which migrations are applied, which are not
 	@$(CHAT) db-status
@@ -49,16 +51,16 @@ db-rollback: services ## Take the last migration back. FORCE=1 also where the da
 	@$(CHAT) db-rollback $(FORCE_FLAG)
 
 db-seed: services ## Add some people and messages to play with
-	@$(CHAT) db-seed
+	@$(DEVTOOLS) db-seed
 
 check: install-dev ## Lint, format, types, docker-compose.yml
 	@.venv/bin/python -m ruff check
 	@.venv/bin/python -m ruff format --check
-	@.venv/bin/python -m mypy chat tests
+	@.venv/bin/python -m mypy chat devtools tests
 	@.venv/bin/python -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 bench: install-dev ## What it costs, in one table, in ten minutes. W=fanout is that workload alone, ARGS are the benchmark's
-	@$(CHAT) services
+	@$(DEVTOOLS) services
 	@.venv/bin/python -m tests.bench $(W) $(ARGS)
 
 format: install-dev ## Mend what `make check` finds, as far as tools can
@@ -72,7 +74,7 @@ postman: ## Run the Postman collection against the server that runs here (PORT f
 		--env-var "baseUrl=http://localhost:$${port:-8080}"
 
 screenshots: install-dev ## Take the README's pictures anew, into docs/
-	@$(CHAT) services
+	@$(DEVTOOLS) services
 	@tools/browser
 	@.venv/bin/python -m tests.browser.screenshots
 

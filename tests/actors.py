@@ -19,11 +19,11 @@ from aiohttp import web
 
 from chat import config
 from chat.app import make_app
-from chat.bot import robot
-from chat.brokers import make_broker
+from chat.auth.tokens import Tokens
+from chat.bots.stock_bot import robot
+from chat.broker.factory import make_broker
 from chat.config import Settings
-from chat.db import Database
-from chat.security import Tokens
+from chat.db.pool import Database
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 10.0  # how long a test waits for something that has to happen

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 import hypothesis
 import pytest
 
-from chat import config, schema
+from chat import config
 from chat.config import Settings
+from devtools import schema
 from tests.actors import ROOT, Chat, Person, StockService, robots, serving, settings_for
 
 hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine is no counter-example

@@ -5,8 +5,10 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from chat.errors import Close
-from chat.protocol import MEMBER, MESSAGE, Event, Ring, event_frame
+from chat.eventlog.event import Event, event_frame
+from chat.protocol.close_codes import Close
+from chat.protocol.frames import MEMBER, MESSAGE
+from chat.protocol.notifications import Ring
 
 ALICE, BOB = 1, 2
 AT = datetime(2026, 11, 22, tzinfo=UTC)

@@ -12,10 +12,13 @@ import aiohttp
 import psycopg2
 import pytest
 
-from chat import keys, schema
-from chat.app import CannotStart, make_app
+from chat.app import make_app
 from chat.config import BadSetting
-from chat.protocol import UNANSWERED
+from chat.db import migrations
+from chat.http import app_keys as keys
+from chat.lifecycle import CannotStart
+from chat.protocol.frames import UNANSWERED
+from devtools import schema
 from tests.actors import GENERAL, Chat, eventually, free_port, process, serving, settings_for, unique
 
 
@@ -49,12 +52,12 @@ async def test_a_schema_that_is_older_or_newer_is_refused(database_url: str) -> 
         with pytest.raises(CannotStart, match=r"older.*make db-migrate"):
             async with serving(settings_for(url)):
                 pass
-        schema.apply(url)
-        schema.rollback(url)
-        with pytest.raises(CannotStart, match=rf"older than the code \(without {schema.names()[-1]}\)"):
+        migrations.apply(url)
+        migrations.rollback(url)
+        with pytest.raises(CannotStart, match=rf"older than the code \(without {migrations.names()[-1]}\)"):
             async with serving(settings_for(url)):
                 pass
-        schema.apply(url)
+        migrations.apply(url)
         with contextlib.closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc) "
@@ -237,7 +240,7 @@ async def test_a_storm_of_one_socket_leaves_the_journal_to_the_others(database_u
 async def test_who_asks_for_large_pages_and_takes_nothing_is_cut(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat.middleware.TAKE_S", 1)
+    monkeypatch.setattr("chat.http.slow_peers.TAKE_S", 1)
     async with serving(settings_for(database_url, messages_per_s=0.0)) as chat:
         alice = await chat.sign_up("alice")
         room = await alice.creates()

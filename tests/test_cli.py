@@ -1,4 +1,4 @@
-"""chat/cli.py: each command as somebody types it."""
+"""chat/cli.py, chat/supervisor.py and devtools/__main__.py: each command as it is typed."""
 
 import asyncio
 import dataclasses
@@ -16,24 +16,18 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from chat import cli, config, machine, schema
-from chat.errors import Close
+from chat import app as app_module
+from chat import cli, config
+from chat.db import migrations
+from chat.protocol.close_codes import Close
+from devtools import __main__ as devtools
+from devtools import processes as machine
+from devtools import schema
 from tests.actors import PATIENCE_S, ROOT, Chat, Process, eventually, free_port, process, settings_for
 
 COMMANDS = {
-    "run",
-    "serve",
-    "bot",
-    "services",
-    "services-stop",
-    "db-apply",
-    "db-migrate",
-    "db-status",
-    "db-rollback",
-    "db-reset",
-    "db-seed",
-    "db-epoch",
-    "db-new",
+    "chat": {"run", "serve", "bot", "db-migrate", "db-status", "db-rollback", "db-renew-epoch"},
+    "devtools": {"services", "services-stop", "db-new", "db-dump", "db-seed", "db-reset"},
 }
 ELSEWHERE = "postgresql://chat:hush@db.example.com/chat"
 
@@ -51,7 +45,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
     def ended(words: tuple[str, ...]) -> tuple[int, str]:
         try:
-            cli.main(list(words))
+            (devtools.main if words[0] in COMMANDS["devtools"] else cli.main)(list(words))
         except SystemExit as end:  # as the interpreter does it
             return (1, f"{end.code}\n") if isinstance(end.code, str) else (end.code or 0, "")
         return 0, ""
@@ -85,21 +79,23 @@ def count(url: str, table: str) -> int:
 # --- words --------------------------------------------------------------------------------------------
 
 
-def test_help_lists_each_command() -> None:
-    shown = subprocess.run([sys.executable, "-m", "chat", "--help"], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("program", COMMANDS)
+def test_help_lists_each_command(program: str) -> None:
+    shown = subprocess.run([sys.executable, "-m", program, "--help"], capture_output=True, text=True, check=True)
     listed = re.findall(r"^    ([a-z-]+)\s", shown.stdout, re.MULTILINE)
-    assert set(listed) == COMMANDS and len(listed) == len(COMMANDS)
+    assert set(listed) == COMMANDS[program] and len(listed) == len(COMMANDS[program])
 
 
-def test_the_makefile_knows_no_other_commands() -> None:
-    used = re.findall(r"\$\(CHAT\) ([a-z-]+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
-    assert used and set(used) <= COMMANDS
+@pytest.mark.parametrize(("variable", "program"), [("CHAT", "chat"), ("DEVTOOLS", "devtools")])
+def test_the_makefile_knows_no_other_commands(variable: str, program: str) -> None:
+    used = re.findall(rf"\$\({variable}\) ([a-z-]+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert used and set(used) <= COMMANDS[program]
 
 
 def test_an_unknown_command_is_told_which_there_are(command: Typed) -> None:
     code, _, err = command("dance")
     assert code == 2
-    assert "dance" in err and "db-reset" in err
+    assert "dance" in err and "db-migrate" in err
 
 
 @pytest.mark.parametrize(
@@ -127,10 +123,10 @@ def test_what_cannot_be_done_is_one_line(command: Typed, words: list[str], envir
 
 
 def test_a_database_is_migrated_listed_and_taken_back(command: Typed, url: str) -> None:
-    *_, last = names = schema.names()
+    *_, last = names = migrations.names()
     assert command("db-status", DATABASE_URL=url) == (0, "".join(f"missing {name}\n" for name in names), "")
-    assert command("db-apply", DATABASE_URL=url) == (0, f"applied {', '.join(names)}\n", "")
-    assert command("db-apply", DATABASE_URL=url) == (0, "the schema is up to date\n", "")
+    assert command("db-migrate", DATABASE_URL=url) == (0, f"applied {', '.join(names)}\n", "")
+    assert command("db-migrate", DATABASE_URL=url) == (0, "the schema is up to date\n", "")
     assert command("db-rollback", DATABASE_URL=url) == (0, f"took back {last}\n", "")
     code, out, _ = command("db-status", DATABASE_URL=url)
     assert (code, out.splitlines()[-1]) == (0, f"missing {last}")
@@ -144,7 +140,7 @@ def test_a_reset_leaves_seed_rows_and_a_rollback_of_them_is_refused(command: Typ
     assert rows == {"users": 3, "rooms": 3, "events": 6}
     code, out, _ = command("db-seed", DATABASE_URL=url)
     assert (code, out) == (0, "alice or bob is there already: nothing was added\n")
-    for name in reversed(schema.names()[schema.names().index("0007.defaults") + 1 :]):
+    for name in reversed(migrations.names()[migrations.names().index("0007.defaults") + 1 :]):
         assert command("db-rollback", DATABASE_URL=url) == (0, f"took back {name}\n", "")
     code, _, err = command("db-rollback", DATABASE_URL=url)
     assert code == 1 and err.startswith("chat: not taken back") and err.count("\n") == 1
@@ -153,7 +149,7 @@ def test_a_reset_leaves_seed_rows_and_a_rollback_of_them_is_refused(command: Typ
 
 def test_a_new_epoch_is_told(command: Typed, url: str) -> None:
     schema.reset(url)
-    told = [command("db-epoch", DATABASE_URL=url) for _ in range(2)]
+    told = [command("db-renew-epoch", DATABASE_URL=url) for _ in range(2)]
     assert all(code == 0 and re.fullmatch(r"the epoch is now [0-9a-f-]{36}\n", out) for code, out, _ in told)
     assert told[0] != told[1]
 
@@ -175,7 +171,7 @@ async def test_a_stop_that_a_library_swallows_ends_the_start() -> None:
     async def start() -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(PATIENCE_S)
-        await cli._heed_a_stop(None)
+        await app_module._honour_pending_cancel(None)
         await asyncio.sleep(PATIENCE_S)
 
     starting = asyncio.create_task(start())
@@ -262,7 +258,7 @@ async def test_a_run_that_is_stopped_at_once_leaves_nobody_behind(database_url: 
 
 
 async def test_a_child_that_does_not_stop_is_killed(database_url: str) -> None:
-    quick = "from chat import cli; cli.STOP_S = 2; cli.main(['run'])"
+    quick = "from chat import cli, supervisor; supervisor.STOP_TIMEOUT_S = 2; cli.main(['run'])"
     port = free_port()
     environ = {"DATABASE_URL": database_url, "AMQP_URL": "local:", "JWT_SECRET": "x" * 32, "PORT": str(port)}
     run = await asyncio.create_subprocess_exec(sys.executable, "-c", quick, cwd=ROOT, env={**os.environ, **environ})

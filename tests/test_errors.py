@@ -5,7 +5,8 @@ import re
 import pytest
 
 from chat import errors
-from chat.errors import BadRequest, ChatError, Close, OutcomeUnknown, Unauthorized, Unavailable
+from chat.errors import BadRequest, ChatError, OutcomeUnknown, Unauthorized, Unavailable
+from chat.protocol.close_codes import Close
 
 
 def family() -> list[type[ChatError]]:

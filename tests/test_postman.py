@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from chat.app import ROUTES
+from chat.http.routes import ROUTES
 from tests.actors import ROOT, Chat
 
 COLLECTION = ROOT / "postman" / "chat.postman_collection.json"

@@ -8,7 +8,7 @@ Reference: pgbench with the same lock and append of a single row, prepared, one 
 
 from collections.abc import Sequence
 
-from chat.db import statement
+from chat.db.statements import statement
 from tests.bench.figures import Figures, percentile
 from tests.bench.tools import pgbench, prepared
 from tests.bench.wires import Author, Crowd, Void, Wire, Witness, now

@@ -6,7 +6,7 @@ leaves one thing more away, in a database of its own; the last one only numbers 
 
 import psycopg2
 
-from chat.db import statement
+from chat.db.statements import statement
 from tests.bench import machine
 from tests.bench.figures import Figures
 from tests.bench.world import World

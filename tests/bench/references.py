@@ -13,7 +13,7 @@ from typing import Any
 import argon2
 from aiohttp import web
 
-from chat.frames import framed
+from chat.realtime.websocket_frames import framed
 
 CONTROL = b"control"
 

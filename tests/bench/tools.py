@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from chat import programs
+from devtools import packages as programs
 from tests.bench.wires import Void
 
 PGBENCH_PLACES = "/usr/lib/postgresql/*/bin/pgbench"

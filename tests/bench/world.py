@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import psycopg2
 
-from chat import config, schema
-from chat.security import Tokens
+from chat import config
+from chat.auth.tokens import Tokens
+from devtools import schema
 from tests.actors import ROOT, free_port, password_hash
 from tests.bench import machine
 from tests.bench.wires import Crowd, Void, Wire, frame, now, upgrade

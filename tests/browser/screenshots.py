@@ -5,7 +5,8 @@ from pathlib import Path
 
 from playwright.async_api import async_playwright, expect
 
-from chat import config, schema
+from chat import config
+from devtools import schema
 from tests.actors import ROOT, Chat, Person, StockService, robots, settings_for
 from tests.browser.visitor import CHROMIUM, Crowd, House, Visitor, launched, opened
 

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from playwright.async_api import expect
 
-from chat.page import FILES
+from chat.http.static_files import FILES
 from tests.actors import unique
 from tests.browser.visitor import OFFLINE, Crowd, Line, Visitor
 

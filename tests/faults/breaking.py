@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import psycopg2
 
-from chat import machine
+from devtools import processes as machine
 from tests.faults.stage import Server, Services
 
 CONNECTIONS = 200  # more than the private PostgreSQL admits

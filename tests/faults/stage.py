@@ -22,10 +22,11 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 
-from chat import machine, schema
 from chat.config import Settings
-from chat.postgres import PrivatePostgres
-from chat.rabbitmq import PrivateRabbit
+from devtools import processes as machine
+from devtools import schema
+from devtools.postgres import PrivatePostgres
+from devtools.rabbitmq import PrivateRabbit
 from tests.actors import ROOT, as_text, settings_for
 from tests.proxy import Proxy
 

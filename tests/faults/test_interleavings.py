@@ -18,17 +18,22 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chat import keys, relay, resume
-from chat.db import Unreachable
-from chat.errors import Close
-from chat.hub import Hub, Socket
-from chat.messages import History
-from chat.protocol import MEMBER, MESSAGE, Event, Resume, pack_rings
-from chat.relay import Relay
-from chat.resume import Replay
-from chat.rooms import Joined
-from chat.security import Identity
-from chat.ws import Session
+from chat.auth.tokens import Identity
+from chat.db.errors import Unreachable
+from chat.domain.rooms import Joined
+from chat.eventlog.event import Event
+from chat.eventlog.reader import History
+from chat.http import app_keys as keys
+from chat.protocol.close_codes import Close
+from chat.protocol.frames import MEMBER, MESSAGE, Resume
+from chat.protocol.notifications import pack_rings
+from chat.realtime import relay
+from chat.realtime import replay as resume
+from chat.realtime.connection import Session
+from chat.realtime.hub import Hub
+from chat.realtime.relay import Relay
+from chat.realtime.replay import Replay
+from chat.realtime.subscriber import Socket
 from tests.logs import ALICE, BOB, Pipe, line, membership, ring
 
 ROOMS = (1, 2)

@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from chat.protocol import MESSAGE_CHARS
+from chat.protocol.frames import MESSAGE_CHARS
 from tests.actors import Chat, eventually
 from tests.faults.breaking import Breaker, freeze_for
 from tests.faults.crowd import SocketWriter, read_page, text_of

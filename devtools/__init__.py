@@ -1,0 +1,1 @@
+"""Local development: services, seed data, the dumped schema. Imports chat and is never imported by it."""

@@ -1,0 +1,62 @@
+"""chat/bots/stock_bot.py: the robot against a real HTTP service that goes wrong in every way."""
+
+import asyncio
+import time
+
+import aiohttp
+import pytest
+
+from chat.bots import stock_bot as bot
+from chat.bots import stock_quotes as stocks
+from chat.protocol.bot_queues import SERVICE_DOWN
+from tests.actors import StockService, free_port
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("aapl.us", "AAPL.US quote is $93.42 per share"),
+        ("n.d", "N.D quote is not available"),
+        ("empty", SERVICE_DOWN),
+        ("headless", SERVICE_DOWN),
+        ("truncated", SERVICE_DOWN),
+        ("html", SERVICE_DOWN),
+        ("nonsense", SERVICE_DOWN),
+        ("other", SERVICE_DOWN),
+        ("404", SERVICE_DOWN),
+        ("500", SERVICE_DOWN),
+        ("huge", SERVICE_DOWN),
+        ("hangs", SERVICE_DOWN),
+        ("not a code!", stocks.BAD_CODE),
+    ],
+)
+async def test_whatever_the_service_does_the_robot_says_something(stocks: StockService, code: str, said: str) -> None:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.5)) as http:
+        assert await bot.answer(http, stocks.url, f"/stock={code}") == said
+
+
+async def test_a_service_that_is_not_there_is_not_available() -> None:
+    async with aiohttp.ClientSession() as http:
+        address = f"http://127.0.0.1:{free_port()}/?s={{code}}"
+        assert await bot.answer(http, address, "/stock=AAPL.US") == SERVICE_DOWN
+
+
+async def test_a_huge_answer_is_not_read_to_its_end() -> None:
+    """The service sends for ever; the robot stops at its limit, long before its time limit."""
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+        except ConnectionError:
+            writer.close()
+
+    server = await asyncio.start_server(flood, "127.0.0.1", 0)
+    async with server, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as http:
+        port = server.sockets[0].getsockname()[1]
+        begun = time.monotonic()
+        assert await bot.answer(http, f"http://127.0.0.1:{port}/{{code}}", "/stock=X") == SERVICE_DOWN
+        assert time.monotonic() - begun < 20

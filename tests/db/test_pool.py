@@ -1,0 +1,252 @@
+"""chat/db/pool.py: what comes back, and the three names of what goes wrong."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+
+from chat.db import pool as module
+from chat.db import statements
+from chat.db.errors import StatementFailed, StatementTimeout, Unreachable
+from chat.db.pool import Database
+from chat.db.statements import statement
+from tests.actors import eventually, unique
+from tests.proxy import Proxy
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, size: int = 1) -> AsyncIterator[Database]:
+    db = Database(url, size=size, name="test")
+    await db.open()
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    async with opened(database_url) as opened_db:
+        yield opened_db
+
+
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    async with Proxy("127.0.0.1", urlsplit(database_url).port or 5432) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def sql(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names with a blank in them are SQL themselves."""
+    monkeypatch.setattr(statements, "statement", lambda name: name if " " in name else statement(name))
+
+
+# --- what comes back ----------------------------------------------------------------------------------
+
+
+async def test_the_verb_says_what_comes_back(db: Database, sql: None) -> None:
+    two = "SELECT n, n * n AS square FROM generate_series(1, 2) AS n"
+    assert [(row.n, row.square) for row in await db.all(two)] == [(1, 1), (2, 4)]
+    assert (await db.one(two)).square == 1  # type: ignore[union-attr]
+    assert await db.value(two) == 1
+    assert await db.one("SELECT 1 WHERE false") is None
+    assert await db.value("SELECT 1 WHERE false") is None
+    await db.run("SET LOCAL work_mem = '64kB'")
+
+
+async def test_several_statements_are_one_transaction_and_the_last_ones_rows(db: Database, sql: None) -> None:
+    assert await db.value("CREATE TEMP TABLE t (n int); INSERT INTO t VALUES (1), (2); SELECT sum(n) FROM t") == 3
+    with pytest.raises(StatementFailed):
+        await db.run("INSERT INTO t VALUES (3); SELECT 1 / 0")
+    assert await db.value("SELECT sum(n) FROM t") == 3
+
+
+async def test_a_statement_is_sent_without_its_comments() -> None:
+    assert statement("users/by_id").startswith("SELECT")
+
+
+async def test_the_connection_has_our_limits(db: Database, sql: None) -> None:
+    assert await db.value("SHOW lock_timeout") == "500ms"
+    assert await db.value("SHOW statement_timeout") == "3500ms"
+    assert await db.value("SHOW synchronous_commit") == "on"
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------
+
+
+async def test_a_violation_is_refused_with_its_constraint(db: Database) -> None:
+    name = unique("twice")
+    await db.run("users/add", username=name, email=f"{name}@x.org", password_hash="x")
+    with pytest.raises(StatementFailed) as caught:
+        await db.run("users/add", username=name.upper(), email=f"{name}2@x.org", password_hash="x")
+    assert caught.value.constraint == "users_username_key"
+    assert caught.value.is_data_error and not caught.value.is_transient and not caught.value.is_lock_timeout
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "status", "code", "is_outage"),
+    [
+        ("53100", 503, "unavailable", True),  # the disk is full
+        ("25006", 503, "unavailable", True),  # read-only
+        ("55P03", 503, "unavailable", False),  # locked by another transaction
+        ("42703", 500, "internal", False),  # a fault in our SQL
+        ("23505", 500, "internal", False),  # a conflict that nobody translated
+    ],
+)
+def test_only_what_waiting_may_mend_is_told_as_unavailable(
+    sqlstate: str, status: int, code: str, is_outage: bool
+) -> None:
+    class Answer(psycopg2.Error):
+        pgcode = sqlstate
+        diag: Any = SimpleNamespace(constraint_name=None, message_primary="no")
+
+    failed = StatementFailed(Answer())
+    assert (failed.status, failed.code, failed.is_outage) == (status, code, is_outage)
+    assert ("Retry-After" in failed.headers) is (status == 503)
+
+
+async def test_a_lock_of_somebody_else_is_told_as_a_lock(db: Database, database_url: str) -> None:
+    other = psycopg2.connect(database_url)
+    other.cursor().execute("SELECT 1 FROM epoch FOR UPDATE")
+    with pytest.raises(StatementFailed) as caught:
+        await db.value("epoch/renew")
+    assert caught.value.is_lock_timeout and not caught.value.is_transient
+    other.close()
+
+
+async def test_a_statement_that_the_server_cancels_is_refused(db: Database, sql: None) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda *_: None)  # aiopg reports it there, too
+    try:
+        with pytest.raises(StatementFailed) as caught:
+            await db.run("SELECT pg_cancel_backend(pg_backend_pid())")
+    finally:
+        loop.set_exception_handler(None)
+    assert caught.value.sqlstate == "57014" and caught.value.is_transient
+    assert await db.value("SELECT 1") == 1
+
+
+async def test_a_server_process_that_ends_may_have_done_it(db: Database, sql: None) -> None:
+    with pytest.raises(StatementTimeout):
+        await db.run("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert await db.value("SELECT 1") == 1
+
+
+async def test_no_answer_in_time_may_have_been_done(
+    database_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_S", 0.1)
+    async with opened(proxy.instead_of(database_url)) as db:
+        proxy.hold()
+        with pytest.raises(StatementTimeout):
+            await db.value("epoch/current")
+        proxy.release()
+        assert await db.value("epoch/current")
+
+
+@pytest.mark.parametrize("end", ["cut", "finish"])
+async def test_a_connection_that_breaks_under_way_may_have_done_it(
+    database_url: str, proxy: Proxy, sql: None, end: str
+) -> None:
+    async with opened(proxy.instead_of(database_url)) as db:
+        working = asyncio.create_task(db.value("SELECT pg_sleep(3)"))
+        await asyncio.sleep(0.05)
+        getattr(proxy, end)()
+        with pytest.raises(StatementTimeout):
+            await working
+        assert await db.value("SELECT 1") == 1
+
+
+async def test_an_idle_connection_that_breaks_is_not_noticed_by_anybody(database_url: str, proxy: Proxy) -> None:
+    async with opened(proxy.instead_of(database_url), size=3) as db:
+        proxy.cut()
+        await eventually(lambda: all(raw.closed for raw in db._free))
+        for _ in range(5):
+            assert await db.value("epoch/current")
+
+
+async def test_without_a_server_nothing_was_done(database_url: str, proxy: Proxy) -> None:
+    async with opened(proxy.instead_of(database_url)) as db:
+        proxy.refusing = True
+        proxy.cut()
+        await eventually(lambda: all(raw.closed for raw in db._free))
+        with pytest.raises(Unreachable):
+            await db.value("epoch/current")
+        proxy.refusing = False
+        assert await db.value("epoch/current")
+
+
+async def test_a_server_that_does_not_answer_a_connect_is_unreachable(
+    database_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_S", 0.1)
+    proxy.hold()
+    with pytest.raises(Unreachable):
+        await Database(proxy.instead_of(database_url), size=2, name="test").open()
+
+
+async def test_one_broken_connection_harms_no_other_even_if_it_cannot_be_replaced(
+    database_url: str, proxy: Proxy, sql: None
+) -> None:
+    async with opened(proxy.instead_of(database_url), size=2) as db:
+        with pytest.raises(StatementTimeout):
+            await db.run("SELECT pg_terminate_backend(pg_backend_pid())")
+        proxy.refusing = True
+        for _ in range(5):
+            assert await db.value("SELECT 1") == 1
+        async with db.connection():
+            with pytest.raises(Unreachable):
+                await db.value("SELECT 1")
+
+
+async def test_who_finds_no_free_connection_waits_and_then_gives_up(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with db.connection() as first:
+        waiting = asyncio.create_task(db.value("epoch/current"))
+        await asyncio.sleep(0)  # it has begun, with the usual patience
+        monkeypatch.setattr(module, "WAIT_S", 0.05)
+        with pytest.raises(Unreachable):
+            await db.value("epoch/current")
+        assert await first.fetch("epoch/current", {})
+    assert await waiting
+
+
+async def test_who_is_cancelled_leaves_nothing_behind(db: Database, sql: None) -> None:
+    task = asyncio.create_task(db.value("SELECT pg_sleep(3)"))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await db.value("SELECT 1") == 1
+
+
+async def test_every_address_of_a_host_is_tried(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def two_addresses(*_: object, **__: object) -> list[Any]:
+        return [(None, None, None, "", (address, 0)) for address in ("127.0.0.2", "127.0.0.1")]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two_addresses)
+    async with opened(database_url.replace("127.0.0.1", "localhost")) as db:
+        assert await db.value("epoch/current")
+
+
+async def test_a_host_without_an_address_is_unreachable(database_url: str) -> None:
+    with pytest.raises(Unreachable):
+        await Database(database_url.replace("127.0.0.1", "nowhere.invalid"), size=1, name="test").open()
+
+
+async def test_closing_tells_who_still_works(database_url: str, sql: None) -> None:
+    async with opened(database_url) as db:
+        working = asyncio.create_task(db.value("SELECT pg_sleep(3)"))
+        await asyncio.sleep(0.05)
+        await db.close()
+        with pytest.raises(StatementTimeout):
+            await working
+        with pytest.raises(Unreachable):
+            await db.value("SELECT 1")

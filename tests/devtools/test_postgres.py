@@ -1,0 +1,98 @@
+"""devtools/postgres.py: a private server of our own, a real one."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from devtools import processes as machine
+from devtools.postgres import PrivatePostgres, probe
+from devtools.processes import Answer, NotStarted
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PrivatePostgres]:
+    folder = Path(tempfile.mkdtemp(prefix="chat-test-"))
+    folder.chmod(0o755)  # the server's user goes through here; pytest's own folders are closed to it
+    with socket.create_server(("127.0.0.1", 0)) as foreign:  # somebody has the port that we would like
+        taken = foreign.getsockname()[1]
+        (folder / "server").mkdir()
+        (folder / "server" / "url").write_text(f"postgresql://chat:of-before@127.0.0.1:{taken}/chat\n")
+        postgres = PrivatePostgres(folder / "server")
+        if postgres.bin() is None:
+            pytest.skip("PostgreSQL is not installed")
+        postgres.start()
+    yield postgres
+    postgres.stop()
+    assert not postgres.is_running()
+    shutil.rmtree(folder)
+
+
+def ask(url: str, question: str) -> object:
+    connection = psycopg2.connect(url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(question)
+            row = cursor.fetchone()
+            return row and row[0]
+    finally:
+        connection.close()
+
+
+def test_it_takes_a_free_port_and_keeps_its_password(server: PrivatePostgres) -> None:
+    assert server.is_running()
+    assert "chat:of-before@127.0.0.1" in server.url
+    assert probe(server.url) is Answer.GOOD
+
+
+def test_it_does_not_run_as_root_and_its_data_is_closed(server: PrivatePostgres) -> None:
+    owner = pwd.getpwuid(server.data.stat().st_uid)
+    assert owner.pw_uid == (os.getuid() or pwd.getpwnam(machine.server_user("postgres") or "").pw_uid)
+    assert owner.pw_uid != 0
+    assert stat.S_IMODE(server.folder.stat().st_mode) == 0o700
+
+
+def test_it_knows_letters_and_writes_to_disk(server: PrivatePostgres) -> None:
+    assert ask(server.url, "SELECT lower('É') = 'é' AND 'É' ~* 'é'") is True
+    assert ask(server.url, "SHOW fsync") == "on"
+    assert ask(server.url, "SHOW server_encoding") == "UTF8"
+    assert ask(server.url, "SHOW listen_addresses") == "127.0.0.1"
+
+
+def test_a_wrong_password_is_refused(server: PrivatePostgres) -> None:
+    assert probe(server.url.replace("of-before", "guessed")) is Answer.REFUSED
+
+
+def test_a_missing_database_is_created(server: PrivatePostgres) -> None:
+    other = server.url.removesuffix("chat") + "other"
+    assert probe(other) is Answer.GOOD
+    assert ask(other, "SELECT current_database()") == "other"
+
+
+def test_it_comes_back_after_a_kill_with_what_was_committed(server: PrivatePostgres) -> None:
+    connection = psycopg2.connect(server.url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    pid = int((server.data / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(pid, signal.SIGKILL)
+    assert machine.wait_until(lambda: not server.is_running(), 5)
+    url = server.url
+    server.start()
+    assert server.url == url
+    assert ask(url, "SELECT answer FROM kept") == 42
+    connection.close()
+
+
+def test_data_of_another_version_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "PG_VERSION").write_text("9\n")
+    with pytest.raises(NotStarted, match="PostgreSQL 9, which made"):
+        PrivatePostgres(tmp_path).start()

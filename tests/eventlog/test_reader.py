@@ -1,0 +1,108 @@
+"""messages.py and rooms.py: what readers who ask together get is what each would get alone, and no more than he may."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from itertools import product
+
+import psycopg2
+import pytest
+
+from chat.db.pool import Database
+from chat.domain.rooms import Joined
+from chat.errors import NotFound
+from chat.eventlog.event import Event
+from chat.eventlog.reader import History
+from chat.protocol.codec import BIGINT
+from tests.actors import Chat, Person
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    db = Database(database_url, size=2, name="test")
+    await db.open()
+    yield db
+    await db.close()
+
+
+def close_to_strangers(database_url: str, room: int) -> None:
+    with contextlib.closing(psycopg2.connect(database_url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE rooms SET kind = 'private' WHERE id = %s", [room])
+
+
+async def three_rooms(alice: Person, database_url: str) -> list[int]:
+    """A public one, an empty one, and a private one of Alice's."""
+    said, empty, private = [await alice.creates() for _ in range(3)]
+    for number in range(12):
+        await alice.posts(f"number {number}", said)
+        await alice.posts(f"secret {number}", private)
+    close_to_strangers(database_url, private)
+    return [said, empty, private, BIGINT]  # and one that is not there
+
+
+async def test_pages_asked_together_are_those_asked_alone(
+    alice: Person, bob: Person, db: Database, database_url: str
+) -> None:
+    rooms = await three_rooms(alice, database_url)
+    asks = list(product((alice.id, bob.id), rooms, (None, 8, 1), (3, 50)))
+
+    async def page(history: History, reader: int, room: int, before: int | None, most: int) -> bytes:
+        try:
+            return await history.page(reader, room, before=before, after=None, most=most)
+        except NotFound:
+            return b"not found"
+
+    alone = [await page(History(db), *ask) for ask in asks]
+    shared = History(db)
+    together = await asyncio.gather(*(page(shared, *ask) for ask in asks * 2))
+    assert together == alone * 2
+    for (reader, room, _, _), found in zip(asks, alone, strict=True):
+        allowed = room in rooms[:2] or (room == rooms[2] and reader == alice.id)
+        assert (found != b"not found") == allowed
+        assert (b"secret" in found) <= (reader == alice.id)
+    assert alone[1].count(b'"seq"') == 12 and alone[0].count(b'"seq"') == 3
+
+
+async def test_stretches_asked_together_are_those_asked_alone(
+    alice: Person, bob: Person, db: Database, database_url: str
+) -> None:
+    rooms = await three_rooms(alice, database_url)
+    asks = list(product((alice.id, bob.id, None), rooms, (0, 5, 100), (3, 100, 1_000)))
+
+    async def stretch(
+        history: History, reader: int | None, room: int, after: int, most: int
+    ) -> tuple[int, list[Event]] | None:
+        try:
+            return await history.events(reader, room, after=after, most=most)
+        except NotFound:
+            return None
+
+    alone = [await stretch(History(db), *ask) for ask in asks]
+    shared = History(db)
+    together = await asyncio.gather(*(stretch(shared, *ask) for ask in asks * 2))
+    assert together == alone * 2
+    for (reader, room, after, most), found in zip(asks, alone, strict=True):
+        allowed = room in rooms[:2] or (room == rooms[2] and reader != bob.id)
+        assert (found is not None) == allowed
+        if found is not None:
+            last, events = found
+            assert [event.seq for event in events] == list(range(after + 1, last + 1))[:most]
+
+
+async def test_rooms_asked_together_are_each_users_own(chat: Chat, db: Database) -> None:
+    people = [await chat.sign_up("somebody") for _ in range(5)]
+    shared = await people[0].creates()
+    for person in people[1:3]:
+        await person.joins(shared)
+    own = [await person.creates() for person in people[:4]]
+    await people[4].leaves(1)
+    await people[4].leaves(2)
+    joined = Joined(db)
+    found = await asyncio.gather(*(joined.of(person.id) for person in (*people, *people)))
+    rooms = [[row.room_id for row in rows] for rows in found]
+    assert rooms[:5] == rooms[5:]
+    assert rooms[:5] == [
+        *([1, 2, shared, own[number]] for number in range(3)),
+        [1, 2, own[3]],
+        [],
+    ]

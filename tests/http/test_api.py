@@ -1,0 +1,455 @@
+"""chat/http: every address, its statuses, and the one form of errors."""
+
+import asyncio
+import json
+import re
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from chat.http import app_keys as keys
+from tests.actors import GENERAL, Chat, Person, serving, settings_for, unique
+
+RFC3339_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+async def error_of(chat: Chat, method: str, path: str, status: int, **options: Any) -> tuple[str, str]:
+    """code and message of a refusal, which must have this status and the JSON form."""
+    async with chat.http.request(method, path, **options) as response:
+        assert response.status == status, await response.text()
+        assert response.content_type == "application/json"
+        body = await response.json()
+    assert list(body) == ["error"] and list(body["error"]) == ["code", "message"]
+    return body["error"]["code"], body["error"]["message"]
+
+
+# --- accounts -----------------------------------------------------------------------------------------
+
+
+async def test_sign_up_gives_a_token_that_works(chat: Chat) -> None:
+    name = unique("Zoe.z_")
+    body = {"username": name, "email": f"{name}@EXAMPLE.com", "password": "pässwörd 🔑"}
+    session = await chat.asks("POST", "/v1/auth/signup", body, 201)
+    assert session["user"]["username"] == name
+    assert session["user"]["email"] == f"{name}@example.com"
+    assert RFC3339_UTC.fullmatch(session["expiresAt"])
+    me = await chat.asks("GET", "/v1/users/me", headers={"Authorization": f"Bearer {session['token']}"})
+    assert me == session["user"]
+
+
+async def test_log_in_by_email_whatever_its_case(chat: Chat, alice: Person) -> None:
+    body = {"email": alice.email.upper(), "password": "correct horse"}
+    assert (await chat.asks("POST", "/v1/auth/login", body))["user"]["id"] == alice.id
+
+
+async def test_a_wrong_password_and_an_unknown_email_are_the_same_refusal(chat: Chat, alice: Person) -> None:
+    answers = []
+    for email in (alice.email, "nobody@example.com", "no address at all"):
+        body = {"email": email, "password": "wrong horse"}
+        answers.append(await error_of(chat, "POST", "/v1/auth/login", 401, json=body))
+    assert answers[0] == answers[1] == answers[2]
+
+
+async def test_an_unknown_email_costs_a_verification_like_a_known_one(chat: Chat, alice: Person) -> None:
+    assert chat.app is not None
+    passwords = chat.app[keys.PASSWORDS]
+    for email in (alice.email, "nobody@example.com"):
+        before = passwords.verifications
+        await error_of(chat, "POST", "/v1/auth/login", 401, json={"email": email, "password": "wrong horse"})
+        assert passwords.verifications == before + 1
+
+
+@pytest.mark.parametrize("field", ["username", "email"])
+async def test_a_taken_name_or_address_is_a_conflict_whatever_its_case(chat: Chat, alice: Person, field: str) -> None:
+    other = unique("other")
+    body = {"username": other, "email": f"{other}@example.com", "password": "correct horse"}
+    body[field] = getattr(alice, field).upper()
+    code, message = await error_of(chat, "POST", "/v1/auth/signup", 409, json=body)
+    assert code == f"{field}_taken" and field in message
+
+
+async def test_of_many_who_sign_up_with_one_name_one_gets_it(chat: Chat) -> None:
+    name = unique("race")
+
+    async def sign_up(number: int) -> int:
+        body = {"username": name, "email": f"{number}{name}@example.com", "password": "correct horse"}
+        async with chat.http.post("/v1/auth/signup", json=body) as response:
+            return response.status
+
+    assert sorted(await asyncio.gather(*map(sign_up, range(5)))) == [201, 409, 409, 409, 409]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"username": "ab"}, "username"),
+        ({"username": "x" * 33}, "username"),
+        ({"username": "with space"}, "username"),
+        ({"username": "ünicode"}, "username"),
+        ({"email": "nobody"}, "email"),
+        ({"email": "a@b@c"}, "email"),
+        ({"password": "short"}, "password"),
+        ({"password": "ä" * 513}, "password"),
+        ({"username": 7}, "$.username"),
+        ({"password": None}, "$.password"),
+    ],
+)
+async def test_a_sign_up_that_is_wrong_names_the_field(chat: Chat, changed: dict[str, Any], said: str) -> None:
+    name = unique("wrong")
+    body = {"username": name, "email": f"{name}@example.com", "password": "correct horse", **changed}
+    code, message = await error_of(chat, "POST", "/v1/auth/signup", 400, json=body)
+    assert code == "bad_request" and said in message
+
+
+async def test_who_signs_up_is_in_the_default_rooms(alice: Person) -> None:
+    rooms = await alice.gets("/v1/chat/rooms")
+    assert [(room["id"], room["name"], room["member"]) for room in rooms[:2]] == [
+        (1, "General", True),
+        (2, "Random", True),
+    ]
+
+
+async def test_too_many_who_log_in_are_told_to_come_back(database_url: str) -> None:
+    async with serving(settings_for(database_url, password_threads=1, password_wait_s=0.05)) as busy:
+        somebody = await busy.sign_up()
+        body = {"email": somebody.email, "password": "correct horse"}
+
+        async def log_in() -> tuple[int, str | None]:
+            async with busy.http.post("/v1/auth/login", json=body) as response:
+                return response.status, response.headers.get("Retry-After")
+
+        answers = await asyncio.gather(*(log_in() for _ in range(20)))
+    assert (200, None) in answers
+    assert (503, "1") in answers
+    assert {status for status, _ in answers} == {200, 503}
+
+
+# --- the guard ----------------------------------------------------------------------------------------
+
+GUARDED = [
+    ("GET", "/v1/users/me"),
+    ("GET", "/v1/chat/rooms"),
+    ("POST", "/v1/chat/rooms"),
+    ("GET", "/v1/chat/rooms/1"),
+    ("GET", "/v1/chat/rooms/1/members"),
+    ("PUT", "/v1/chat/rooms/1/members/me"),
+    ("DELETE", "/v1/chat/rooms/1/members/me"),
+    ("GET", "/v1/api/chat/rooms/1/messages"),
+    ("GET", "/v1/chat/rooms/1/messages"),
+    ("POST", "/v1/chat/rooms/1/messages"),
+    ("GET", "/v1/chat/rooms/1/events"),
+    ("GET", "/v1/ws"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer nonsense", "Basic abc", "Bearer a.b.c"])
+async def test_without_a_good_token_there_is_nothing(chat: Chat, method: str, path: str, header: str) -> None:
+    headers = {"Authorization": header} if header else {}
+    async with chat.http.request(method, path, headers=headers) as response:
+        assert response.status == 401
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+        assert (await response.json())["error"]["code"] == "unauthorized"
+
+
+def test_every_address_is_guarded_or_open_on_purpose(chat: Chat) -> None:
+    assert chat.app is not None
+    addresses = {
+        (route.method, re.sub(r"\{room_id[^}]*\}", "1", route.resource.canonical.replace("{room_id}", "1")))
+        for route in chat.app.router.routes()
+        if route.resource is not None and route.method not in ("HEAD", "*")
+    }
+    guarded_or_open = {path for _, path in GUARDED}
+    for method, path in addresses:
+        is_open = path.startswith(("/v1/auth/", "/health/")) or not path.startswith("/v1/")
+        assert is_open or (method, path) in GUARDED, f"{method} {path} is in neither list"
+    assert guarded_or_open <= {path for _, path in addresses}
+
+
+# --- rooms --------------------------------------------------------------------------------------------
+
+
+async def test_a_new_room_has_its_creator_as_owner_and_event_one(alice: Person) -> None:
+    name = unique("Tea & Kekse ☕")
+    room = await alice.asks("POST", "/v1/chat/rooms", {"name": f"  {name} ", "topic": "hot"}, 201)
+    assert RFC3339_UTC.fullmatch(room.pop("createdAt"))
+    assert room == {
+        "id": room["id"],
+        "name": name,
+        "kind": "public",
+        "topic": "hot",
+        "members": 1,
+        "member": True,
+        "lastSeq": 1,
+        "lastMessageNo": 0,
+        "readMessageNo": 0,
+    }
+    members = await alice.gets(f"/v1/chat/rooms/{room['id']}/members")
+    assert [(member["userId"], member["role"], member["isBot"]) for member in members] == [(alice.id, "owner", False)]
+    (event,) = await alice.events(room["id"])
+    assert (event["type"], event["seq"], event["action"], event["name"]) == (6, 1, "created", name)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"name": "   "}, "name"),
+        ({"name": "\u3164\u200b "}, "name has no character that can be seen"),
+        ({"name": "x" * 101}, "101"),
+        ({"name": "two\nlines"}, "U+000A"),
+        ({"name": "x", "topic": "t" * 401}, "topic"),
+        ({"topic": "nameless"}, "name"),
+        ({"name": ["x"]}, "$.name"),
+    ],
+)
+async def test_a_room_that_is_wrong_names_the_field(alice: Person, body: Any, said: str) -> None:
+    answer = await alice.asks("POST", "/v1/chat/rooms", body, 400)
+    assert said in answer["error"]["message"]
+
+
+async def test_a_room_name_is_taken_whatever_its_case(alice: Person, bob: Person) -> None:
+    name = unique("Café Ärger")
+    await alice.creates(name)
+    answer = await bob.asks("POST", "/v1/chat/rooms", {"name": name.upper()}, 409)
+    assert answer["error"]["code"] == "name_taken"
+    await alice.creates(f"ΟΔΟΣ {name}")
+    answer = await bob.asks("POST", "/v1/chat/rooms", {"name": f"οδος {name}"}, 409)  # Σ has two small forms
+    assert answer["error"]["code"] == "name_taken"
+
+
+async def test_of_many_who_create_one_room_one_does(alice: Person) -> None:
+    name = unique("race")
+
+    async def create(_: int) -> int:
+        async with alice.chat.http.post("/v1/chat/rooms", json={"name": name}, headers=alice.headers) as response:
+            return response.status
+
+    assert sorted(await asyncio.gather(*map(create, range(8)))) == [201] + [409] * 7
+
+
+async def test_rooms_are_listed_in_one_order_with_what_is_mine(alice: Person, bob: Person) -> None:
+    rooms = [await alice.creates() for _ in range(3)]
+    listed = await bob.gets("/v1/chat/rooms")
+    ids = [room["id"] for room in listed]
+    assert ids == sorted(ids) and set(rooms) <= set(ids)
+    assert [room["member"] for room in listed if room["id"] in rooms] == [False] * 3
+    assert await bob.gets("/v1/chat/rooms") == listed
+
+
+async def test_join_and_leave_are_events_once(alice: Person, bob: Person) -> None:
+    room = await alice.creates()
+    for _ in range(2):
+        await bob.joins(room)
+    assert (await bob.gets(f"/v1/chat/rooms/{room}"))["members"] == 2
+    for _ in range(2):
+        await bob.leaves(room)
+    state = await bob.gets(f"/v1/chat/rooms/{room}")
+    assert (state["members"], state["member"], state["lastSeq"]) == (1, False, 3)
+    told = [(event["seq"], event.get("action"), event.get("userId")) for event in await alice.events(room)]
+    assert told == [(1, "created", None), (2, "joined", bob.id), (3, "left", bob.id)]
+
+
+async def test_members_are_paged_by_user_id(alice: Person, chat: Chat) -> None:
+    room = await alice.creates()
+    people = [alice] + [await chat.sign_up(f"member{number}") for number in range(3)]
+    for person in people[1:]:
+        await person.joins(room)
+    path = f"/v1/chat/rooms/{room}/members"
+    first = await alice.gets(f"{path}?limit=2")
+    second = await alice.gets(f"{path}?limit=2&after={first[-1]['userId']}")
+    assert [member["username"] for member in first + second] == [person.username for person in people]
+    assert await alice.gets(f"{path}?after={second[-1]['userId']}") == []
+
+
+@pytest.mark.parametrize("room", [0, 999_999, 2**63 - 1, 2**63, 10**18])
+async def test_an_unknown_room_is_404_everywhere(alice: Person, room: int) -> None:
+    path = f"/v1/chat/rooms/{room}"
+    for method, address, body in [
+        ("GET", path, None),
+        ("GET", f"{path}/members", None),
+        ("PUT", f"{path}/members/me", None),
+        ("DELETE", f"{path}/members/me", None),
+        ("GET", f"{path}/messages", None),
+        ("GET", f"/v1/api/chat/rooms/{room}/messages", None),
+        ("GET", f"{path}/events", None),
+        ("POST", f"{path}/messages", {"chatmessage": "hello?"}),
+    ]:
+        assert (await alice.asks(method, address, body, 404))["error"]["code"] == "not_found"
+
+
+# --- messages -----------------------------------------------------------------------------------------
+
+
+async def test_a_message_comes_back_as_it_was_said(alice: Person) -> None:
+    text = "  Grüße, 世界! 👩‍👩‍👧\r\nsecond line\u2028 'quoted' \"twice\" \\ %s %(x)s $1 <b> &amp; ; -- \U0001f600 "
+    event = await alice.posts(text)
+    assert event["chatmessage"] == text.replace("\r\n", "\n").strip()
+    assert event["duplicate"] is False
+    assert (event["type"], event["chatuser"], event["username"]) == (1, alice.email, alice.username)
+    assert RFC3339_UTC.fullmatch(event["createdAt"])
+    assert datetime.fromisoformat(event["createdAt"]).utcoffset() is not None
+    del event["duplicate"]
+    assert (await alice.gets(f"/v1/chat/rooms/{GENERAL}/messages?limit=1")) == [event]
+
+
+async def test_length_is_counted_in_characters(alice: Person) -> None:
+    assert len((await alice.posts("😀" * 4000))["chatmessage"]) == 4000
+    answer = await alice.posts("😀" * 4001, status=400)
+    assert "4001" in answer["error"]["message"]
+
+
+async def test_posting_to_a_public_room_joins_it(alice: Person, bob: Person) -> None:
+    room = await alice.creates()
+    await bob.posts("hello, I am new", room)
+    assert (await bob.gets(f"/v1/chat/rooms/{room}"))["member"] is True
+    events = await alice.events(room)
+    assert [(event["seq"], event["type"]) for event in events] == [(1, 6), (2, 5), (3, 1)]
+
+
+async def test_history_is_the_latest_fifty_and_pages_without_holes(alice: Person, bob: Person) -> None:
+    room = await alice.creates()
+    for number in range(60):
+        await alice.posts(f"number {number}", room)
+        if number % 20 == 0:
+            await (bob.joins(room) if number % 40 == 0 else bob.leaves(room))
+    path = f"/v1/chat/rooms/{room}/messages"
+    latest = await alice.gets(path)
+    assert [message["chatmessage"] for message in latest] == [f"number {number}" for number in range(10, 60)]
+    assert latest == await alice.gets(f"/v1/api/chat/rooms/{room}/messages")
+    earlier = await alice.gets(f"{path}?before={latest[0]['seq']}")
+    assert [message["messageNo"] for message in earlier + latest] == list(range(1, 61))
+    forward: list[Any] = []
+    after = 0
+    while page := await alice.gets(f"{path}?after={after}&limit=7"):
+        forward += page
+        after = page[-1]["seq"]
+    assert forward == earlier + latest
+    between = await alice.gets(f"{path}?after={forward[2]['seq']}&before={forward[6]['seq']}")
+    assert between == forward[3:6]
+    events = await alice.events(room)
+    assert [event["seq"] for event in events] == list(range(1, 65))
+
+
+async def test_an_empty_room_has_an_empty_history(alice: Person) -> None:
+    room = await alice.creates()
+    assert await alice.gets(f"/v1/chat/rooms/{room}/messages") == []
+    assert await alice.gets(f"/v1/chat/rooms/{room}/events?after=1") == []
+
+
+async def test_history_is_open_to_who_is_no_member(alice: Person, bob: Person) -> None:
+    room = await alice.creates()
+    await alice.posts("public", room)
+    assert [message["chatmessage"] for message in await bob.gets(f"/v1/chat/rooms/{room}/messages")] == ["public"]
+    assert (await bob.gets(f"/v1/chat/rooms/{room}"))["member"] is False
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "limit=-1",
+        "limit=5.0",
+        "before=-1",
+        "after=1e3",
+        "after=٣",
+        "before=" + "9" * 30,
+    ],
+)
+async def test_a_query_that_is_wrong_names_the_parameter(alice: Person, query: str) -> None:
+    answer = await alice.asks("GET", f"/v1/chat/rooms/1/messages?{query}", status=400)
+    assert query.split("=")[0] in answer["error"]["message"]
+
+
+async def test_the_same_write_twice_is_one_event_by_rest(alice: Person) -> None:
+    room = await alice.creates()
+    client_id = unique("rest")
+    answers = await asyncio.gather(*(alice.posts("once", room, clientId=client_id) for _ in range(5)))
+    assert sorted(answer.pop("duplicate") for answer in answers) == [False, True, True, True, True]
+    assert all(answer == answers[0] for answer in answers)
+    refused = await alice.posts("another text", room, clientId=client_id, status=409)
+    assert refused["error"]["code"] == "client_id_reused"
+    elsewhere = await alice.posts("another text", await alice.creates(), clientId=client_id)
+    assert elsewhere["duplicate"] is False
+    assert len(await alice.events(room)) == 2
+
+
+# --- bodies -------------------------------------------------------------------------------------------
+
+PATH = "/v1/chat/rooms/1/messages"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "truncated"),
+        (b"{", "JSON"),
+        (b"[]", "array"),
+        (b'{"chatmessage":1}', "$.chatmessage"),
+        (b"{}", "chatmessage"),
+        (b'{"chatmessage":"x","clientId":5}', "$.clientId"),
+        (b'{"chatmessage":"x","clientId":"short"}', "$.clientId"),
+        (b'{"chatmessage":"\xff"}', "UTF-8"),
+        (b'{"chatmessage":"\\udead"}', "surrogate"),
+        (b'{"chatmessage":"bell \\u0007"}', "U+0007"),
+        (b'{"chatmessage":"csi \\u009b"}', "U+009B"),
+        (b'{"x":' + b"[" * 50_000, "deep"),
+    ],
+)
+async def test_a_body_that_is_wrong_is_400(chat: Chat, alice: Person, body: bytes, said: str) -> None:
+    headers = {**alice.headers, "Content-Type": "application/json"}
+    code, message = await error_of(chat, "POST", PATH, 400, data=body, headers=headers)
+    assert code == "bad_request" and said in message
+
+
+async def test_a_body_that_is_too_large_is_413(chat: Chat, alice: Person) -> None:
+    headers = {**alice.headers, "Content-Type": "application/json"}
+    body = json.dumps({"chatmessage": "x" * 70_000})
+    assert (await error_of(chat, "POST", PATH, 413, data=body, headers=headers))[0] == "too_large"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml"])
+async def test_a_body_that_is_not_json_is_415(chat: Chat, alice: Person, content_type: str) -> None:
+    headers = {**alice.headers, "Content-Type": content_type}
+    await error_of(chat, "POST", PATH, 415, data=b'{"chatmessage":"x"}', headers=headers)
+
+
+async def test_a_body_that_drips_is_408(database_url: str) -> None:
+    async with serving(settings_for(database_url, body_timeout_s=0.2)) as impatient:
+        somebody = await impatient.sign_up()
+
+        async def drip() -> Any:
+            yield b'{"chatmessage":'
+            await asyncio.sleep(5)
+            yield b'"x"}'
+
+        headers = {**somebody.headers, "Content-Type": "application/json"}
+        code, _ = await error_of(impatient, "POST", PATH, 408, data=drip(), headers=headers)
+        assert code == "request_timeout"
+        await somebody.posts("the others are served")
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/chat/rooms/x", "/v1/chat/rooms/-1", "/v2/anything", "/v1/chat/rooms/1/"])
+async def test_an_unknown_address_is_404(chat: Chat, alice: Person, path: str) -> None:
+    assert (await error_of(chat, "GET", path, 404, headers=alice.headers))[0] == "not_found"
+
+
+async def test_a_wrong_method_is_405_with_allow(chat: Chat, alice: Person) -> None:
+    async with chat.http.patch("/v1/chat/rooms", headers=alice.headers) as response:
+        assert response.status == 405
+        assert response.headers["Allow"] == "GET, HEAD, POST"
+        assert (await response.json())["error"]["code"] == "method_not_allowed"
+
+
+async def test_unknown_fields_are_ignored(alice: Person) -> None:
+    assert (await alice.posts("with more", chatuser="x@y.example", unheardOf={"a": [1]}))["chatuser"] == alice.email
+
+
+# --- health -------------------------------------------------------------------------------------------
+
+
+async def test_health_needs_no_token_and_tells_each_part(chat: Chat) -> None:
+    assert await chat.asks("GET", "/health/live") == {"status": "ok"}
+    assert await chat.asks("GET", "/health/ready") == {"status": "ok", "database": "ok", "broker": "ok"}

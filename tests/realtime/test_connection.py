@@ -1,0 +1,339 @@
+"""chat/realtime/connection.py: a session, from the upgrade to the close."""
+
+import asyncio
+import dataclasses
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from chat.config import Settings
+from chat.db.errors import StatementTimeout
+from chat.db.pool import Database
+from chat.http import app_keys as keys
+from tests.actors import GENERAL, Chat, Person, eventually, serving, unique
+
+# --- the upgrade --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["token", "jwt", "header", "subprotocol"])
+async def test_the_token_may_come_in_four_ways(chat: Chat, alice: Person, place: str) -> None:
+    path = {"token": f"/v1/ws?token={alice.token}", "jwt": f"/v1/ws?jwt={alice.token}"}.get(place, "/v1/ws")
+    headers = alice.headers if place == "header" else {}
+    protocols = ["chat.v2", f"bearer.{alice.token}"] if place == "subprotocol" else []
+    async with chat.http.ws_connect(path, headers=headers, protocols=protocols) as ws:
+        assert ws.protocol == ("chat.v2" if place == "subprotocol" else None)
+
+
+async def refused(chat: Chat, path: str, **options: Any) -> aiohttp.WSServerHandshakeError:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        await chat.http.ws_connect(path, **options)
+    return caught.value
+
+
+async def test_without_a_token_there_is_no_upgrade(chat: Chat) -> None:
+    error = await refused(chat, "/v1/ws")
+    assert error.status == 401
+    assert error.headers is not None and "Bearer" in error.headers["WWW-Authenticate"]
+    assert (await refused(chat, "/v1/ws?token=nonsense")).status == 401
+
+
+async def test_a_token_in_a_subprotocol_needs_chat_v2(chat: Chat, alice: Person) -> None:
+    assert (await refused(chat, "/v1/ws", protocols=[f"bearer.{alice.token}"])).status == 400
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://evil.example", 403), ("null", 403), ("https://friend.example", 101), ("here", 101)],
+)
+async def test_a_page_may_connect_from_here_or_from_an_allowed_origin(
+    chat: Chat, alice: Person, origin: str, status: int
+) -> None:
+    origin = chat.base_url if origin == "here" else origin
+    path = f"/v1/ws?token={alice.token}"
+    if status == 101:
+        async with chat.http.ws_connect(path, origin=origin):
+            pass
+    else:
+        assert (await refused(chat, path, origin=origin)).status == status
+
+
+# --- the original's language --------------------------------------------------------------------------
+
+
+async def test_two_people_chat_in_the_original_language(alice: Person, bob: Person) -> None:
+    a, b = await alice.connects(v2=False), await bob.connects(v2=False)
+    text = unique("hello")
+    await a.send({"type": 1, "chatmessage": text, "chatuser": "somebody@else.example", "chatroomId": GENERAL})
+    for wire in (a, b):
+        frame = await wire.hears(text)
+        assert frame["chatuser"] == alice.email
+        assert frame["chatroomId"] == GENERAL
+    assert {frame["type"] for frame in a.heard + b.heard} <= {1, 14}
+
+
+async def test_the_original_language_hears_only_its_own_rooms(alice: Person, bob: Person) -> None:
+    room = await alice.creates()
+    a, b = await alice.connects(v2=False), await bob.connects(v2=False)
+    await alice.posts("secret of the room", room)
+    await a.hears("secret of the room")
+    text = unique("for all")
+    await alice.posts(text)
+    await b.hears(text)
+    assert not [frame for frame in b.heard if frame["chatroomId"] == room]
+
+
+async def test_the_original_language_begins_with_the_log_where_the_server_is_behind_it(
+    chat: Chat, settings: Settings, alice: Person, bob: Person
+) -> None:
+    """Who comes from elsewhere, where the rings of the last lines were heard, hears none of them again."""
+    assert chat.app is not None
+    room = await alice.creates()
+    await bob.joins(room)
+    await (await alice.connects()).resume(room)  # so the room is here already, at an older number
+    async with serving(dataclasses.replace(settings, amqp_url="local:")) as elsewhere:  # its rings are not heard here
+        author = Person(elsewhere, {"token": alice.token, "user": vars(alice)})
+        behind = 0
+        for number in range(5):
+            there = await bob.connects(v2=False, chat=elsewhere)
+            before = await author.posts(f"before {number}", room)
+            await there.hears(f"before {number}")
+            await there.close()
+            behind += (chat.app[keys.HUB].sent(room) or 0) < before["seq"]
+            wire = await bob.connects(v2=False)
+            await author.posts(f"after {number}", room)
+            await alice.posts(f"in the end {number}", room)
+            await wire.hears(f"in the end {number}")
+            heard = [frame["chatmessage"] for frame in wire.heard if frame["chatroomId"] == room]
+            assert heard == [f"after {number}", f"in the end {number}"]
+    assert behind, "the sweep was quicker each time"
+
+
+# --- chat.v2 ------------------------------------------------------------------------------------------
+
+
+async def test_the_hello_says_who_it_is_and_what_there_is(alice: Person) -> None:
+    room = await alice.creates("hello " + unique())
+    await alice.posts("one", room)
+    hello = (await alice.connects()).heard[0]
+    assert hello["user"] == {"id": alice.id, "username": alice.username, "email": alice.email}
+    listed = {entry["chatroomId"]: entry for entry in hello["rooms"]}
+    assert listed[room]["seq"] == 2
+    assert listed[room]["messageNo"] == 1
+    assert listed[room]["readMessageNo"] == 1
+    assert GENERAL in listed
+    assert hello["epoch"] and hello["connection"] and hello["limits"]["messageChars"] == 4000
+
+
+async def test_a_room_is_silent_until_it_is_resumed(alice: Person, bob: Person) -> None:
+    room = await alice.creates()
+    await bob.joins(room)
+    wire = await bob.connects()
+    await alice.posts("before", room)
+    await wire.round_trip()
+    assert wire.seqs(room) == []
+    verdict = await wire.resume(room, after=2)
+    assert verdict == {"type": 11, "chatroomId": room, "from": 3, "to": 3, "complete": True}
+    await alice.posts("after", room)
+    await wire.hears("after")
+    assert wire.seqs(room) == [3, 4]
+
+
+async def test_a_resume_replays_from_any_number_in_the_bytes_of_the_log(alice: Person) -> None:
+    room = await alice.creates()
+    for number in range(5):
+        await alice.posts(f"message {number}", room)
+    wire = await alice.connects()
+    await wire.resume(room, after=0)
+    assert wire.seqs(room) == [1, 2, 3, 4, 5, 6]
+    await alice.posts("live", room)
+    await wire.hears("live")
+    async with alice.chat.http.get(f"/v1/chat/rooms/{room}/events?after=0", headers=alice.headers) as response:
+        log = await response.text()
+    sockets = [raw for raw, frame in zip(wire.raw, wire.heard, strict=True) if frame["type"] in (1, 5, 6)]
+    assert log == "[" + ",".join(sockets) + "]"
+
+
+async def test_a_resume_from_the_future_or_of_another_epoch_is_not_complete(alice: Person) -> None:
+    room = await alice.creates()
+    wire = await alice.connects()
+    assert await wire.resume(room, after=99) == {"type": 11, "chatroomId": room, "from": 1, "to": 1, "complete": False}
+    verdict = await wire.resume(room, after=1, epoch="another")
+    assert (verdict["from"], verdict["to"], verdict["complete"]) == (1, 1, False)
+    assert (await wire.resume(room, after=1, epoch=wire.heard[0]["epoch"]))["complete"]
+
+
+async def test_a_resume_of_a_room_that_is_not_there_is_an_error(alice: Person) -> None:
+    wire = await alice.connects()
+    await wire.send({"type": 11, "chatroomId": 999_999, "after": 0})
+    assert (await wire.errs("not_found"))["chatroomId"] == 999_999
+    assert (await wire.resume(GENERAL, after=0)) is not None
+
+
+async def test_each_client_id_is_acked_in_the_order_of_sending(alice: Person) -> None:
+    wire = await alice.connects()
+    ids = [unique(f"write-{number}") for number in range(50)]
+    for client_id in ids:
+        await wire.says("quick", clientId=client_id)
+    await wire.gets(type=13, clientId=ids[-1])
+    acks = [frame for frame in wire.heard if frame["type"] == 13]
+    assert [ack["clientId"] for ack in acks] == ids
+    seqs = [ack["seq"] for ack in acks]
+    assert seqs == sorted(seqs)
+    assert {ack["duplicate"] for ack in acks} == {False}
+
+
+async def test_the_same_write_twice_is_one_event(alice: Person) -> None:
+    room = await alice.creates()
+    wire = await alice.connects()
+    await wire.resume(room)
+    client_id = unique("same")
+    for _ in range(3):
+        await wire.says("once", room, clientId=client_id)
+    acks = [await wire.gets(type=13, clientId=client_id) for _ in range(3)]
+    assert [ack["duplicate"] for ack in acks] == [False, True, True]
+    again = await alice.posts("once", room, clientId=client_id)
+    assert again["duplicate"] is True
+    assert {ack["seq"] for ack in acks} == {again["seq"]}
+    await wire.says("other text", room, clientId=client_id)
+    await wire.errs("client_id_reused", clientId=client_id)
+    assert [event["chatmessage"] for event in await alice.events(room) if event["type"] == 1] == ["once"]
+
+
+async def test_read_goes_up_and_is_told_to_all_wires_of_the_user(alice: Person, bob: Person) -> None:
+    room = await alice.creates()
+    await bob.joins(room)
+    for number in range(3):
+        await alice.posts(f"unread {number}", room)
+    desk, phone = await bob.connects(), await bob.connects()
+    await desk.send({"type": 17, "chatroomId": room, "messageNo": 2})
+    assert (await phone.gets(type=17))["messageNo"] == 2
+    await desk.send({"type": 17, "chatroomId": room, "messageNo": 1})
+    assert (await phone.gets(type=17))["messageNo"] == 2
+    await desk.send({"type": 17, "chatroomId": room, "messageNo": 1000})
+    assert (await phone.gets(type=17))["messageNo"] == 3
+    assert (await bob.gets(f"/v1/chat/rooms/{room}"))["readMessageNo"] == 3
+    await desk.send({"type": 17, "chatroomId": 999_999, "messageNo": 1})
+    await desk.errs("not_a_member")
+
+
+async def test_a_marker_that_perhaps_moved_is_not_told_as_certainly_unmoved(
+    chat: Chat, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_answer(self: Database, name: str, **params: Any) -> Any:
+        raise StatementTimeout
+
+    wire = await alice.connects()
+    monkeypatch.setattr(Database, "value", no_answer)
+    await wire.send({"type": 17, "chatroomId": GENERAL, "messageNo": 0})
+    assert (await wire.gets(type=14))["code"] == "unknown"
+
+
+@pytest.mark.parametrize("v2", [True, False])
+async def test_a_join_makes_open_wires_hear_and_a_leave_makes_them_stop(alice: Person, bob: Person, v2: bool) -> None:
+    room = await alice.creates()
+    wire = await bob.connects(v2=v2)
+    await bob.joins(room)
+    await alice.posts("welcome", room)
+    await wire.hears("welcome")
+    if v2:
+        joined = next(frame for frame in wire.heard if frame["type"] == 5)
+        assert joined["action"] == "joined" and joined["room"]["id"] == room
+    await bob.leaves(room)
+    await alice.posts("gone", room)
+    mark = unique("mark")
+    await bob.posts(mark)
+    if not v2:
+        await wire.hears(mark)
+    else:
+        await wire.round_trip()
+    assert "gone" not in [frame.get("chatmessage") for frame in wire.heard]
+    if v2:
+        assert [frame["action"] for frame in wire.heard if frame["type"] == 5] == ["joined", "left"]
+
+
+# --- bad input ----------------------------------------------------------------------------------------
+
+BAD_FRAMES = {
+    "no JSON": ("{", "JSON"),
+    "no object": ("[]", "object"),
+    "no type": ("{}", "type"),
+    "unknown type": ('{"type":99}', "type"),
+    "a server's type": ('{"type":13,"clientId":"12345678"}', "type"),
+    "missing field": ('{"type":1,"chatroomId":1,"clientId":"12345678"}', "chatmessage"),
+    "wrong type": ('{"type":1,"chatroomId":"1","chatmessage":"x"}', "$.chatroomId"),
+    "negative room": ('{"type":1,"chatroomId":-1,"chatmessage":"x"}', "$.chatroomId"),
+    "huge room": ('{"type":1,"chatroomId":99999999999999999999,"chatmessage":"x"}', "$.chatroomId"),
+    "too long": (json.dumps({"type": 1, "chatroomId": 1, "chatmessage": "x" * 4001}), "4001"),
+    "blank": ('{"type":1,"chatroomId":1,"chatmessage":"  \\n "}', "0 characters"),
+    "NUL": ('{"type":1,"chatroomId":1,"chatmessage":"a\\u0000b"}', "U+0000"),
+    "lone surrogate": ('{"type":1,"chatroomId":1,"chatmessage":"a\\ud800b"}', "surrogate"),
+    "short clientId": ('{"type":1,"chatroomId":1,"chatmessage":"x","clientId":"short"}', "$.clientId"),
+    "deep": ('{"type":1,"x":' + "[" * 20_000 + "]" * 20_000 + "}", "deep"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FRAMES)
+async def test_a_bad_frame_is_answered_and_the_wire_stays(alice: Person, name: str) -> None:
+    wire = await alice.connects()
+    text, said = BAD_FRAMES[name]
+    await wire.send(text)
+    error = await wire.errs("bad_request")
+    assert said in error["chatmessage"]
+    assert error["chatuser"] == "server"
+    if "12345678" in text:
+        assert error["clientId"] == "12345678"
+    await wire.says("still here", clientId=unique("client"))
+    await wire.gets(type=13)
+
+
+async def test_an_unknown_room_is_answered_with_the_client_id(alice: Person) -> None:
+    wire = await alice.connects()
+    client_id = unique("client")
+    await wire.says("anybody?", 999_999, clientId=client_id)
+    assert (await wire.errs("not_found", clientId=client_id))["chatroomId"] == 999_999
+
+
+async def test_binary_ends_the_wire(alice: Person) -> None:
+    wire = await alice.connects()
+    await wire.ws.send_bytes(b"\x00")
+    assert await wire.closed() == 1003
+
+
+async def test_a_frame_above_64_kib_ends_the_wire(alice: Person) -> None:
+    wire = await alice.connects()
+    await wire.send('{"type":1,"x":"' + "x" * 65_536 + '"}')
+    assert await wire.closed() == 1009
+    wire = await alice.connects()
+    frame = '{"type":1,"chatroomId":1,"chatmessage":"fits","clientId":"12345678","x":"'
+    await wire.send(frame + "x" * (65_536 - len(frame) - 2) + '"}')
+    await wire.gets(type=13)
+
+
+async def test_text_that_is_not_utf_8_ends_the_wire(alice: Person) -> None:
+    wire = await alice.connects()
+    await wire.ws.send_frame(b'{"type":1,"chatmessage":"\xff"}', aiohttp.WSMsgType.TEXT)
+    assert await wire.closed() == 1007
+
+
+# --- the end ------------------------------------------------------------------------------------------
+
+
+async def test_a_wire_is_forgotten_when_its_peer_goes(chat: Chat, alice: Person) -> None:
+    assert chat.app is not None
+    hub = chat.app[keys.HUB]
+    wire = await alice.connects()
+    assert alice.id in hub.users()
+    await wire.close()
+    await eventually(lambda: alice.id not in hub.users())
+
+
+async def test_many_wires_of_one_user_hear_the_same(alice: Person) -> None:
+    room = await alice.creates()
+    wires = await asyncio.gather(*(alice.connects() for _ in range(20)))
+    await asyncio.gather(*(wire.resume(room) for wire in wires))
+    await asyncio.gather(*(alice.posts(f"number {number}", room) for number in range(20)))
+    for wire in wires:
+        await eventually(lambda wire=wire: len(wire.seqs(room)) == 21)  # type: ignore[misc]
+        assert wire.seqs(room) == list(range(1, 22))

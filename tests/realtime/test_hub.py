@@ -1,0 +1,255 @@
+"""chat/realtime/hub.py: one tick, one write; one dense run of numbers for every socket, whatever happens in between."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from chat.eventlog.event import Event
+from chat.protocol.close_codes import Close
+from chat.protocol.frames import READ
+from chat.realtime import hub as module
+from chat.realtime.hub import Hub
+from chat.realtime.subscriber import Socket
+from chat.realtime.websocket_frames import framed
+from tests.logs import ALICE, BOB, Pipe, line, membership, ring
+
+ROOM = 7
+
+
+class Here:
+    """A hub, and the sockets in it."""
+
+    def __init__(self) -> None:
+        self.hub = Hub()
+        self.gaps: list[int] = []
+        self.hub.on_gap = self._gap
+
+    def _gap(self, room: int) -> "asyncio.Future[None]":
+        self.gaps.append(room)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    def socket(self, user: int = ALICE, *, v2: bool = True, cap: int = 10_000) -> tuple[Socket, Pipe]:
+        pipe = Pipe()
+        closed: Callable[[Close], None] = pipe.closed.append
+        socket = Socket(user, pipe, closed, v2=v2, cap=cap)
+        socket.known = set()
+        self.hub.connect(socket)
+        return socket, pipe
+
+    def live(self, user: int = ALICE, seq: int = 0, **options: Any) -> Pipe:
+        socket, pipe = self.socket(user, **options)
+        assert socket.known is not None
+        socket.known.add(ROOM)
+        self.hub.join(socket, ROOM, seq)
+        return pipe
+
+    def deliver(self, *events: Event) -> None:
+        for event in events:
+            self.hub.deliver(*ring(event))
+
+    def says(self, *seqs: int) -> None:
+        self.deliver(*(line(ROOM, seq) for seq in seqs))
+
+
+@pytest.fixture
+async def here() -> AsyncIterator[Here]:
+    yield Here()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_a_frame_has_the_header_of_its_length(size: int) -> None:
+    pipe = Pipe()
+    pipe.write(framed(b" " * size))
+    assert pipe.payloads == [b" " * size]
+
+
+async def test_what_comes_in_one_tick_is_one_write(here: Here) -> None:
+    alice, bob = here.live(ALICE), here.live(BOB)
+    here.says(1, 2, 3)
+    assert alice.writes == 0
+    await asyncio.sleep(0)
+    assert (alice.writes, bob.writes) == (1, 1)
+    assert alice.seqs(ROOM) == bob.seqs(ROOM) == [1, 2, 3]
+
+
+async def test_old_numbers_are_dropped_and_early_ones_wait_for_their_elders(here: Here) -> None:
+    alice = here.live()
+    here.says(1, 1, 3, 4, 1, 3, 2, 4, 2)
+    await asyncio.sleep(0)
+    assert alice.seqs(ROOM) == [1, 2, 3, 4]
+    await asyncio.sleep(module.GAP_S * 2)
+    assert here.gaps == []
+
+
+async def test_a_gap_that_does_not_close_is_asked_for_until_it_does(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GAP_S", 0.005)
+    alice = here.live()
+    here.says(3)
+    async with asyncio.timeout(1):
+        while len(here.gaps) < 2:
+            await asyncio.sleep(0.005)
+    here.says(1, 2)
+    await asyncio.sleep(0)
+    assert alice.seqs(ROOM) == [1, 2, 3]
+    asked = len(here.gaps)
+    await asyncio.sleep(0.1)
+    assert len(here.gaps) == asked
+
+
+async def test_a_room_holds_back_only_so_much(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EARLY", 10)
+    alice = here.live()
+    here.says(*range(2, 100))
+    here.says(1)
+    await asyncio.sleep(0)
+    assert alice.seqs(ROOM) == list(range(1, 12))
+
+
+async def test_who_joins_hears_nothing_of_before_not_even_of_this_tick(here: Here) -> None:
+    here.live(ALICE)
+    here.says(1, 2)
+    bob = here.live(BOB, seq=2)
+    here.says(3)
+    await asyncio.sleep(0)
+    assert bob.seqs(ROOM) == [3]
+
+
+async def test_the_original_language_gets_messages_only(here: Here) -> None:
+    old, new = here.live(ALICE, v2=False), here.live(ALICE)
+    here.deliver(line(ROOM, 1), membership(ROOM, 2, BOB, "joined"), line(ROOM, 3))
+    await asyncio.sleep(0)
+    assert old.seqs(ROOM) == [1, 3]
+    assert new.seqs(ROOM) == [1, 2, 3]
+
+
+async def test_what_was_never_stored_is_sent_without_counting(here: Here) -> None:
+    alice = here.live()
+    here.says(1)
+    here.hub.deliver(ROOM, None, 1, BOB, b'{"type":1,"chatroomId":7,"chatmessage":"/stock=X"}')
+    here.says(2)
+    await asyncio.sleep(0)
+    assert [json.loads(frame).get("seq") for frame in alice.payloads] == [1, None, 2]
+
+
+async def test_a_read_mark_goes_to_all_sockets_of_its_user_and_to_nobody_else(here: Here) -> None:
+    desk, phone = here.socket(ALICE)[1], here.socket(ALICE)[1]
+    old, bob = here.socket(ALICE, v2=False)[1], here.socket(BOB)[1]
+    here.hub.deliver(ROOM, None, READ, ALICE, b'{"type":17}')
+    assert [len(pipe.payloads) for pipe in (desk, phone, old, bob)] == [1, 1, 0, 0]
+
+
+# --- joins and leaves ---------------------------------------------------------------------------------
+
+
+async def test_a_join_elsewhere_makes_every_socket_of_the_user_live(here: Here) -> None:
+    desk, phone = here.socket(ALICE)[1], here.socket(ALICE, v2=False)[1]
+    here.deliver(membership(ROOM, 5, ALICE, "joined"), line(ROOM, 6))
+    await asyncio.sleep(0)
+    assert desk.seqs(ROOM) == [5, 6]
+    assert phone.seqs(ROOM) == [6]
+
+
+async def test_a_room_that_is_known_stays_silent_until_it_is_resumed(here: Here) -> None:
+    socket, pipe = here.socket(ALICE)
+    assert socket.known is not None
+    socket.known.add(ROOM)
+    here.deliver(membership(ROOM, 5, ALICE, "joined"), line(ROOM, 6))
+    await asyncio.sleep(0)
+    assert pipe.payloads == []
+    assert here.hub.sent(ROOM) is None
+
+
+async def test_a_join_does_not_get_before_a_resume(here: Here) -> None:
+    socket, pipe = here.socket(ALICE)
+    socket.resuming[ROOM] = False
+    here.deliver(membership(ROOM, 5, ALICE, "joined"))
+    assert socket.resuming == {ROOM: False}
+    here.deliver(membership(ROOM, 6, ALICE, "left"))
+    assert socket.resuming == {ROOM: True}
+    here.deliver(membership(ROOM, 7, ALICE, "joined"))
+    assert socket.resuming == {ROOM: False}
+    await asyncio.sleep(0)
+    assert pipe.payloads == []
+
+
+async def test_a_leave_is_the_last_that_is_heard(here: Here) -> None:
+    alice, bob = here.live(ALICE), here.live(BOB)
+    here.deliver(line(ROOM, 1), membership(ROOM, 2, ALICE, "left"), line(ROOM, 3))
+    await asyncio.sleep(0)
+    assert alice.seqs(ROOM) == [1, 2]
+    assert bob.seqs(ROOM) == [1, 2, 3]
+
+
+async def test_a_room_knows_what_never_passed_by_here(here: Here) -> None:
+    here.live(ALICE, seq=5)
+    here.says(6, 7)
+    assert here.hub.began_after(ROOM, 4)
+    assert not here.hub.began_after(ROOM, 5) and not here.hub.began_after(ROOM, 6)
+    assert not here.hub.began_after(99, 0)
+
+
+async def test_a_join_that_comes_after_its_leave_is_too_late(here: Here) -> None:
+    joined, left = membership(ROOM, 5, ALICE, "joined"), membership(ROOM, 7, ALICE, "left")
+    pipe = here.socket(ALICE)[1]
+    here.deliver(joined, line(ROOM, 6), left, joined, line(ROOM, 6))
+    await asyncio.sleep(0)
+    assert pipe.seqs(ROOM) == [5, 6, 7]
+    here.deliver(membership(ROOM, 8, ALICE, "joined"))
+    await asyncio.sleep(0)
+    assert pipe.seqs(ROOM) == [5, 6, 7, 8]
+
+
+async def test_the_last_leave_forgets_the_room(here: Here) -> None:
+    here.live(ALICE)
+    here.deliver(membership(ROOM, 1, ALICE, "left"))
+    assert here.hub.positions() == ([], [])
+
+
+async def test_what_changes_before_the_first_look_only_says_look_again(here: Here) -> None:
+    socket, pipe = here.socket(ALICE)
+    socket.known = None
+    here.deliver(membership(ROOM, 5, ALICE, "joined"))
+    await asyncio.sleep(0)
+    assert socket.changed and pipe.payloads == []
+    assert here.hub.sent(ROOM) is None
+
+
+# --- the end ------------------------------------------------------------------------------------------
+
+
+async def test_a_reader_that_is_too_slow_is_cut_and_the_others_are_not(here: Here) -> None:
+    slow, quick = here.live(ALICE, cap=100), here.live(BOB, cap=100)
+    slow.stuck = True
+    for seq in range(1, 5):
+        here.says(seq)
+        await asyncio.sleep(0)
+    assert slow.aborted and not quick.aborted
+    assert quick.seqs(ROOM) == [1, 2, 3, 4]
+
+
+async def test_a_socket_that_is_gone_is_forgotten_everywhere(here: Here) -> None:
+    socket, _ = here.socket(ALICE)
+    here.hub.join(socket, ROOM, 0)
+    here.says(2)
+    here.hub.disconnect(socket)
+    here.hub.disconnect(socket)
+    assert (here.hub.positions(), here.hub.users(), here.hub.sockets()) == (([], []), [], [])
+    await asyncio.sleep(module.GAP_S * 2)
+    assert here.gaps == []
+
+
+async def test_a_forgotten_room_gives_up_its_sockets(here: Here) -> None:
+    pipe = here.live(ALICE)
+    assert len(here.hub.forget(ROOM)) == 1
+    assert here.hub.forget(ROOM) == []
+    here.says(1)
+    await asyncio.sleep(0)
+    assert pipe.payloads == []

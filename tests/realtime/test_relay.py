@@ -1,0 +1,255 @@
+"""chat/realtime/relay.py: the doorbell, the repair and the sweep, each without the others."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg2
+import pytest
+
+from chat.auth.tokens import Tokens
+from chat.broker.memory import LocalBroker
+from chat.db.errors import StatementFailed, Unreachable
+from chat.db.pool import Database
+from chat.eventlog.writer import CONNECTIONS, Journal
+from chat.protocol.close_codes import Close
+from chat.protocol.notifications import pack_rings
+from chat.realtime import hub as hub_module
+from chat.realtime import relay as module
+from chat.realtime.hub import Hub
+from chat.realtime.relay import Relay
+from chat.realtime.subscriber import Socket
+from tests.actors import eventually, unique
+from tests.logs import Pipe, line, ring
+
+
+class Deaf(LocalBroker):
+    """Rings reach nobody, but are kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[bytes] = []
+
+    def ring(self, body: bytes) -> None:
+        self.kept.append(body)
+
+
+class Process:
+    """What a server has between its journal and its sockets."""
+
+    def __init__(self, db: Database, journal: Journal, broker: Deaf) -> None:
+        self.db, self.journal, self.broker = db, journal, broker
+        self.hub = Hub()
+        tokens: Any = SimpleNamespace(epoch="")
+        self.tokens: Tokens = tokens
+        self.relay = Relay(db, broker, self.hub, self.tokens)
+
+    async def person(self) -> int:
+        name = unique("person")
+        row = await self.db.one("users/add", username=name, email=f"{name}@x.org", password_hash="x")
+        return int(row.id)  # type: ignore[union-attr]
+
+    async def room(self, user: int) -> int:
+        answer = await self.journal.change(
+            "rooms/create", name=unique("room"), topic="", user_id=user, client_id=unique("client")
+        )
+        assert answer.event is not None
+        return answer.event.room_id
+
+    async def says(self, room: int, user: int, times: int = 1) -> None:
+        await asyncio.gather(*(self.journal.append(room, user, unique("client"), "hi") for _ in range(times)))
+
+    def connects(self, user: int, *known: int) -> tuple[Socket, Pipe]:
+        pipe = Pipe()
+        socket = Socket(user, pipe, pipe.closed.append, v2=True, cap=1 << 20)
+        socket.known = set(known)
+        self.hub.connect(socket)
+        return socket, pipe
+
+    def listens(self, user: int, room: int, seq: int, *known: int) -> Pipe:
+        socket, pipe = self.connects(user, room, *known)
+        self.hub.join(socket, room, seq)
+        return pipe
+
+
+@pytest.fixture
+async def process(database_url: str) -> AsyncIterator[Process]:
+    db = Database(database_url, size=2, name="relay")
+    writing = Database(database_url, size=CONNECTIONS, name="journal")
+    await db.open()
+    await writing.open()
+    broker = Deaf()
+    journal = Journal(writing, broker, timeout_s=5, rows=10_000)
+    journal.open()
+    made = Process(db, journal, broker)
+    made.tokens.epoch = await db.value("epoch/current")
+    yield made
+    await journal.close()
+    await writing.close()
+    await db.close()
+
+
+@contextlib.asynccontextmanager
+async def sweeping(process: Process) -> AsyncIterator[None]:
+    task = asyncio.create_task(process.relay.run())
+    try:
+        yield
+    finally:
+        while not task.done():  # before Python 3.12, wait_for swallows a cancel that comes with its result
+            task.cancel()
+            await asyncio.wait([task], timeout=0.1)
+
+
+async def test_a_ring_carries_the_events_to_the_sockets(process: Process) -> None:
+    pipe = process.listens(1, 7, 0)
+    process.relay.hear(pack_rings([ring(line(7, 1)), ring(line(7, 2))]))
+    await asyncio.sleep(0)
+    assert pipe.seqs(7) == [1, 2]
+
+
+async def test_a_gap_is_read_from_the_log(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "GAP_S", 0.005)
+    monkeypatch.setattr(module, "REPAIR_ROWS", 3)
+    alice = await process.person()
+    room = await process.room(alice)
+    pipe = process.listens(alice, room, 1)
+    await process.says(room, alice, 10)
+    await process.says(room, alice)
+    process.relay.hear(process.broker.kept[-1])
+    await eventually(lambda: pipe.seqs(room) == list(range(2, 13)))
+
+
+async def test_whoever_asks_for_a_repair_meanwhile_gets_the_same(process: Process) -> None:
+    alice = await process.person()
+    room = await process.room(alice)
+    process.listens(alice, room, 0)
+    first = process.relay.repair(room)
+    assert process.relay.repair(room) is first
+    await first
+    assert process.relay.repair(room) is not first
+    assert process.hub.sent(room) == 1
+
+
+async def test_a_repair_without_postgresql_leaves_it_to_the_sweep(process: Process) -> None:
+    process.listens(1, 7, 0)
+    await process.db.close()
+    await process.relay.repair(7)
+    assert process.hub.sent(7) == 0
+
+
+async def test_the_sweep_goes_on_without_any_ring(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SWEEP_S", 0.01)
+    alice = await process.person()
+    room = await process.room(alice)
+    pipe = process.listens(alice, room, 1)
+    async with sweeping(process):
+        for last, count in ((2, 1), (22, 20), (622, 600)):
+            await process.says(room, alice, count)
+            await eventually(lambda last=last: process.hub.sent(room) == last)  # type: ignore[misc]
+    await asyncio.sleep(0)
+    assert pipe.seqs(room) == list(range(2, 623))
+
+
+async def test_the_sweep_comes_again_when_postgresql_has_been_away(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SWEEP_S", 0.01)
+    alice = await process.person()
+    room = await process.room(alice)
+    pipe = process.listens(alice, room, 0)
+    away = True
+    real = process.db.all
+
+    async def all_(name: str, **params: Any) -> Any:
+        if away:
+            raise Unreachable
+        return await real(name, **params)
+
+    monkeypatch.setattr(process.db, "all", all_)
+    async with sweeping(process):
+        await eventually(lambda: process.relay._down)
+        away = False
+        await eventually(lambda: pipe.seqs(room) == [1])
+        await eventually(lambda: not process.relay._down)
+
+
+async def test_the_sweep_finds_who_has_joined_elsewhere(process: Process) -> None:
+    alice, bob = await process.person(), await process.person()
+    room = await process.room(alice)
+    _, desk = process.connects(bob)
+    _, phone = process.connects(bob)
+    await process.journal.change("members/join", room_id=room, user_id=bob)
+    await process.says(room, alice, 2)
+    await process.relay._sweep()
+    await asyncio.sleep(0)
+    assert desk.seqs(room) == phone.seqs(room) == [2, 3, 4]
+    assert desk.frames()[0]["action"] == "joined" and desk.frames()[0]["room"]["id"] == room
+
+
+async def test_a_join_that_was_never_heard_is_not_forgotten_when_others_are_in_the_room(process: Process) -> None:
+    alice, bob = await process.person(), await process.person()
+    room = await process.room(alice)
+    _, unaware = process.connects(bob)
+    await process.journal.change("members/join", room_id=room, user_id=bob)
+    await process.says(room, alice)
+    process.listens(alice, room, 3)  # she begins behind his join
+    await process.relay._sweep()
+    assert unaware.closed == [Close.RESTART]
+
+
+async def test_numbers_that_went_back_end_the_sockets_of_the_room(process: Process) -> None:
+    alice = await process.person()
+    room, other = await process.room(alice), await process.room(alice)
+    ahead, right = process.listens(alice, room, 99, other), process.listens(alice, other, 1, room)
+    gone = process.listens(0, 2**40, 5)
+    await process.relay._sweep()
+    assert ahead.closed == gone.closed == [Close.RESTART]
+    assert right.closed == []
+    assert process.hub.sent(room) is None and process.hub.sent(other) == 1
+
+
+async def test_a_new_epoch_ends_all_sockets_once(process: Process) -> None:
+    alice = await process.person()
+    room = await process.room(alice)
+    live, silent = process.listens(alice, room, 1), process.connects(alice, room)[1]
+    process.tokens.epoch = "another"
+    await process.relay._sweep()
+    assert live.closed and silent.closed
+    assert process.tokens.epoch == await process.db.value("epoch/current")
+    await process.relay._sweep()
+    assert process.hub.positions() == ([], [])
+    assert len(silent.closed) == 1
+
+
+async def test_a_fault_in_our_sql_is_not_told_as_a_database_that_is_away(
+    process: Process, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoSuchColumn(psycopg2.Error):
+        pgcode = "42703"
+
+    async def failing(*_: object, **__: object) -> None:
+        raise StatementFailed(NoSuchColumn())
+
+    monkeypatch.setattr(module, "SWEEP_S", 0.01)
+    monkeypatch.setattr(process.db, "value", failing)
+    async with sweeping(process):
+        await eventually(lambda: "a sweep failed" in caplog.text)
+    assert "does not answer" not in caplog.text
+
+
+async def test_a_sweep_that_fails_in_an_unknown_way_comes_again(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SWEEP_S", 0.001)
+    tried = 0
+
+    async def broken(self: Relay) -> None:
+        nonlocal tried
+        tried += 1
+        raise ValueError("unheard of")
+
+    monkeypatch.setattr(Relay, "_sweep", broken)
+    async with sweeping(process):
+        await eventually(lambda: tried > 3)

@@ -1,0 +1,124 @@
+"""frames.py: finished frames, and the watch for those that are not masked."""
+
+import asyncio
+import random
+import struct
+
+import pytest
+
+from chat.realtime.websocket_frames import Masked, framed, goodbye
+
+
+class Taken(asyncio.Protocol):
+    """The protocol behind: what reached it."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.calls: list[str] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+
+    def eof_received(self) -> bool:
+        self.calls.append("eof")
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.calls.append(f"lost {error}")
+
+    def pause_writing(self) -> None:
+        self.calls.append("pause")
+
+    def resume_writing(self) -> None:
+        self.calls.append("resume")
+
+
+def sent(payload: bytes, mask: int = 0x80) -> bytes:
+    """A text frame of a client; with `mask` 0 of one that should know better."""
+    size = len(payload)
+    if size < 126:
+        head = bytes((0x81, mask | size))
+    elif size < 65_536:
+        head = struct.pack("!BBH", 0x81, mask | 126, size)
+    else:
+        head = struct.pack("!BBQ", 0x81, mask | 127, size)
+    return head + (b"\0\0\0\0" if mask else b"") + payload
+
+
+SIZES = (0, 1, 125, 126, 127, 65_535, 65_536, 70_000)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_frame_says_how_long_it_is(size: int) -> None:
+    frame = framed(b"x" * size)
+    head = len(frame) - size
+    assert frame[0] == 0x81 and frame[head:] == b"x" * size
+    told = frame[1]
+    assert told == size if size < 126 else int.from_bytes(frame[2:head]) == size
+    assert head == (2 if size < 126 else 4 if size < 65_536 else 10)
+
+
+def test_a_goodbye_has_its_code_and_a_reason() -> None:
+    assert goodbye(1012, "restart") == b"\x88\x09\x03\xf4restart"
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 7, 1_000, 10**6])
+def test_masked_frames_pass_however_they_are_cut(step: int) -> None:
+    data = b"".join(sent(b"y" * size) for size in (0, 5, 125, 126, 300, 65_535, 65_536, 0))
+    behind = Taken()
+    refused: list[int] = []
+    watch = Masked(behind, lambda: refused.append(1))
+    for at in range(0, len(data), step):
+        watch.data_received(data[at : at + step])
+    assert behind.data == data
+    assert refused == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("step", [1, 3, 10**6])
+def test_an_unmasked_frame_is_refused_once_and_nothing_after_it_passes(size: int, step: int) -> None:
+    good, bad = sent(b"good" * 50), sent(b"\xff" * size, mask=0) + sent(b"later")
+    behind = Taken()
+    refused: list[int] = []
+    watch = Masked(behind, lambda: refused.append(1))
+    watch.data_received(good)
+    for at in range(0, len(bad), step):
+        watch.data_received(bad[at : at + step])
+    assert refused == [1]
+    assert behind.data in (good, good + bad[:1]), "the header's first byte alone says nothing"
+
+
+def test_random_frames_in_random_pieces_are_refused_if_and_only_if_one_is_unmasked() -> None:
+    """1,000 streams of up to eight frames, half of them with an unmasked one somewhere."""
+    chance = random.Random(2)
+    for _ in range(1_000):
+        frames = [sent(chance.randbytes(chance.choice((0, 3, 125, 126, 200, 66_000)))) for _ in range(8)]
+        bad = chance.random() < 0.5
+        if bad:
+            frames[chance.randrange(8)] = sent(chance.randbytes(chance.randrange(300)), mask=0)
+        data, behind = b"".join(frames), Taken()
+        refused: list[int] = []
+        watch = Masked(behind, lambda refused=refused: refused.append(1))  # type: ignore[misc]
+        while data:
+            cut = chance.choice((1, 2, 9, 100, 70_000))
+            watch.data_received(data[:cut])
+            data = data[cut:]
+        assert refused == [1] * bad
+        assert bad or behind.data == b"".join(frames)
+
+
+def test_everything_else_reaches_the_protocol_behind() -> None:
+    behind = Taken()
+    watch = Masked(behind, lambda: None)
+    watch.pause_writing()
+    watch.resume_writing()
+    assert watch.eof_received() is True
+    watch.connection_lost(OSError("gone"))
+    assert behind.calls == ["pause", "resume", "eof", "lost gone"]
+
+
+def test_it_says_whether_anything_was_heard() -> None:
+    watch = Masked(Taken(), lambda: None)
+    watch.heard = False
+    watch.data_received(sent(b"x"))
+    assert watch.heard
