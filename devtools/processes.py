@@ -10,10 +10,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from chat.errors import Told
+from chat.errors import OperatorError
 
 
-class NotStarted(Told):
+class NotStarted(OperatorError):
     """A service cannot be had. The text is for people and says what to do."""
 
 

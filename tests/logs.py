@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chat.eventlog.event import Event, event_frame
-from chat.protocol.close_codes import Close
+from chat.protocol.close_codes import CloseCode
 from chat.protocol.frames import MEMBER, MESSAGE
 from chat.protocol.notifications import Ring
 
@@ -43,7 +43,7 @@ class Pipe(asyncio.WriteTransport):
         self.writes = 0
         self.stuck = False
         self.aborted = False
-        self.closed: list[Close] = []
+        self.closed: list[CloseCode] = []
         self._size = 0
 
     def write(self, data: Any) -> None:

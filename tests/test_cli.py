@@ -19,7 +19,7 @@ import pytest
 from chat import app as app_module
 from chat import cli, config
 from chat.db import migrations
-from chat.protocol.close_codes import Close
+from chat.protocol.close_codes import CloseCode
 from devtools import __main__ as devtools
 from devtools import processes as machine
 from devtools import schema
@@ -239,7 +239,7 @@ async def test_a_run_that_is_killed_takes_both_with_it(two: config.Settings) -> 
             wire = await (await chat.sign_up("alice")).connects()
             running.signal(signal.SIGKILL)
             assert await running.ended() == -signal.SIGKILL
-            assert await wire.closed() == Close.RESTART  # in good order
+            assert await wire.closed() == CloseCode.SERVICE_RESTART  # in good order
         await eventually(lambda: not any(machine.command_of(pid) for pid in pids.values()))
         socket.create_server(("127.0.0.1", running.port)).close()
     assert "Traceback" not in "".join(running.lines)

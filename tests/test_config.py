@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from chat import config
-from chat.config import BadSetting, Settings
+from chat.config import ConfigError, Settings
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -59,7 +59,7 @@ def test_each_kind_of_setting_is_read() -> None:
     ],
 )
 def test_a_bad_value_is_named_with_what_was_expected(name: str, value: str, said: str) -> None:
-    with pytest.raises(BadSetting) as caught:
+    with pytest.raises(ConfigError) as caught:
         load(**{name: value})
     assert str(caught.value).startswith(name)
     assert said in str(caught.value)
@@ -78,7 +78,7 @@ def test_a_bad_value_is_named_with_what_was_expected(name: str, value: str, said
     ],
 )
 def test_an_error_does_not_show_a_secret(name: str, value: str) -> None:
-    with pytest.raises(BadSetting) as caught:
+    with pytest.raises(ConfigError) as caught:
         load(**{name: value})
     assert "hush" not in str(caught.value)
 
@@ -99,7 +99,7 @@ def test_the_broker_may_live_inside(url: str, local: bool) -> None:
 
 def test_tokens_need_a_secret_of_32_bytes() -> None:
     for short in ("", "x" * 31):
-        with pytest.raises(BadSetting, match=rf"JWT_SECRET has {len(short)} bytes: at least 32"):
+        with pytest.raises(ConfigError, match=rf"JWT_SECRET has {len(short)} bytes: at least 32"):
             load(JWT_SECRET=short).signing()
     for enough in (SECRET, "ä" * 16):
         assert load(JWT_SECRET=enough).signing().jwt_secret == enough
@@ -128,7 +128,7 @@ def test_a_missing_dotenv_is_none(tmp_path: Path) -> None:
 def test_a_dotenv_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"HOST=\xe4")
     for path in (tmp_path, tmp_path / "latin"):
-        with pytest.raises(BadSetting, match=f"{path.name} cannot be read"):
+        with pytest.raises(ConfigError, match=f"{path.name} cannot be read"):
             config.read_dotenv(path)
 
 

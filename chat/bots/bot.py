@@ -8,14 +8,14 @@ from chat.bots.stock_bot import robot
 from chat.broker.base import Broker
 from chat.broker.factory import make_broker
 from chat.config import Settings
-from chat.errors import Told
+from chat.errors import OperatorError
 
 log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class NothingToServe(Told):
+class NothingToServe(OperatorError):
     """The bot lives elsewhere; the text says where."""
 
 

@@ -17,7 +17,7 @@ from chat.db.pool import Database
 from chat.errors import NotFound, Unavailable
 from chat.eventlog.event import event_frame
 from chat.eventlog.reader import History
-from chat.protocol.close_codes import Close
+from chat.protocol.close_codes import CloseCode
 from chat.protocol.notifications import unpack_rings
 from chat.realtime.hub import Hub
 
@@ -92,7 +92,7 @@ class Relay:
             self._tokens.epoch = epoch
             self._restart(self._hub.positions()[0])
             for socket in self._hub.sockets():
-                socket.close(Close.RESTART)
+                socket.close(CloseCode.SERVICE_RESTART)
             return
         room_ids, seqs = self._hub.positions()
         if room_ids:
@@ -126,9 +126,9 @@ class Relay:
                     self._hub.deliver(room_id, event.seq, event.kind, event.user_id, event_frame(event))
             elif sent is not None and sent >= joined_seq:  # somebody else began there after a join that was never heard
                 for socket in sockets:
-                    socket.close(Close.RESTART)
+                    socket.close(CloseCode.SERVICE_RESTART)
 
     def _restart(self, room_ids: list[int]) -> None:
         for room_id in room_ids:
             for socket in self._hub.forget(room_id):
-                socket.close(Close.RESTART)
+                socket.close(CloseCode.SERVICE_RESTART)

@@ -24,7 +24,7 @@ from chat.domain.rooms import Joined
 from chat.eventlog.event import Event
 from chat.eventlog.reader import History
 from chat.http import app_keys as keys
-from chat.protocol.close_codes import Close
+from chat.protocol.close_codes import CloseCode
 from chat.protocol.frames import MEMBER, MESSAGE, Resume
 from chat.protocol.notifications import pack_rings
 from chat.realtime import relay
@@ -363,7 +363,7 @@ class World(RuleBasedStateMachine):
         for client in list(self.clients):
             client.check()
             if client.entering.done() and client.entering.exception():
-                client.pipe.closed.append(Close.RESTART)
+                client.pipe.closed.append(CloseCode.SERVICE_RESTART)
             if client.gone:
                 self.clients.remove(client)
                 self.do(client.end)

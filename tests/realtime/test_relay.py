@@ -14,7 +14,7 @@ from chat.broker.memory import LocalBroker
 from chat.db.errors import StatementFailed, Unreachable
 from chat.db.pool import Database
 from chat.eventlog.writer import CONNECTIONS, Journal
-from chat.protocol.close_codes import Close
+from chat.protocol.close_codes import CloseCode
 from chat.protocol.notifications import pack_rings
 from chat.realtime import hub as hub_module
 from chat.realtime import relay as module
@@ -196,7 +196,7 @@ async def test_a_join_that_was_never_heard_is_not_forgotten_when_others_are_in_t
     await process.says(room, alice)
     process.listens(alice, room, 3)  # she begins behind his join
     await process.relay._sweep()
-    assert unaware.closed == [Close.RESTART]
+    assert unaware.closed == [CloseCode.SERVICE_RESTART]
 
 
 async def test_numbers_that_went_back_end_the_sockets_of_the_room(process: Process) -> None:
@@ -205,7 +205,7 @@ async def test_numbers_that_went_back_end_the_sockets_of_the_room(process: Proce
     ahead, right = process.listens(alice, room, 99, other), process.listens(alice, other, 1, room)
     gone = process.listens(0, 2**40, 5)
     await process.relay._sweep()
-    assert ahead.closed == gone.closed == [Close.RESTART]
+    assert ahead.closed == gone.closed == [CloseCode.SERVICE_RESTART]
     assert right.closed == []
     assert process.hub.sent(room) is None and process.hub.sent(other) == 1
 
