@@ -28,7 +28,7 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 is every interface")
     port: int = _setting(8080, "port to listen on")
     database_url: str = _setting("postgresql://chat:chat@127.0.0.1:5432/chat", "PostgreSQL", secret=True)
-    amqp_url: str = _setting("amqp://guest:guest@127.0.0.1:5672/", "RabbitMQ, or local:", secret=True)
+    amqp_url: str = _setting("amqp://guest:guest@127.0.0.1:5672/", "RabbitMQ, or memory:", secret=True)
     amqp_prefix: str = _setting("", "before every exchange and queue name")
     jwt_secret: str = _setting("", "key that signs tokens, at least 32 bytes; no default", secret=True)
     jwt_ttl_hours: float = _setting(60.0, "how long a token is good", least=0.0001, most=10**6)
@@ -69,13 +69,13 @@ class Settings:
             raise ConfigError(f"STOCK_URL={self.stock_url} has no {{code}} to put the stock's code in")
         if _scheme(self.database_url) not in ("postgresql", "postgres"):
             raise ConfigError(f"DATABASE_URL={hidden(self.database_url)}: postgresql://… is expected")
-        if _scheme(self.amqp_url) not in ("amqp", "amqps", "local"):
-            raise ConfigError(f"AMQP_URL={hidden(self.amqp_url)}: amqp://…, amqps://… or local: is expected")
+        if _scheme(self.amqp_url) not in ("amqp", "amqps", "memory"):
+            raise ConfigError(f"AMQP_URL={hidden(self.amqp_url)}: amqp://…, amqps://… or memory: is expected")
 
     @property
-    def local_broker(self) -> bool:
+    def uses_memory_broker(self) -> bool:
         """Whether the broker and the robot live inside this process."""
-        return _scheme(self.amqp_url) == "local"
+        return _scheme(self.amqp_url) == "memory"
 
     def signing(self) -> "Settings":
         """These settings, if they can sign tokens; `ConfigError` otherwise. The server asks at its start."""

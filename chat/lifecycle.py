@@ -122,9 +122,9 @@ async def sockets(app: web.Application) -> AsyncIterator[None]:
 
 
 async def broker(app: web.Application) -> AsyncIterator[None]:
-    """Opened last, when everybody who listens has said so; with local: the robot lives here, too."""
+    """Opened last, when everybody who listens has said so; with memory: the bot lives here, too."""
     line = app[keys.BROKER]
-    if app[keys.SETTINGS].local_broker:
+    if app[keys.SETTINGS].uses_memory_broker:
         async with bot.robot(line, app[keys.SETTINGS]):
             await line.open()
             yield

@@ -161,4 +161,4 @@ def probe(url: str) -> Answer:
         return Answer.SILENT
     from chat.broker import rabbitmq as amqp
 
-    return Answer.GOOD if asyncio.run(amqp.opens(url, CONNECT_S)) else Answer.REFUSED
+    return Answer.GOOD if asyncio.run(amqp.can_connect(url, CONNECT_S)) else Answer.REFUSED

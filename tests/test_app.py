@@ -87,7 +87,7 @@ async def test_without_the_broker_the_server_starts_degraded_and_chats(database_
 
 
 async def test_with_the_local_broker_the_robot_lives_inside(database_url: str) -> None:
-    async with serving(settings_for(database_url, amqp_url="local:", stock_url="http://127.0.0.1:9/{code}")) as chat:
+    async with serving(settings_for(database_url, amqp_url="memory:", stock_url="http://127.0.0.1:9/{code}")) as chat:
         assert (await chat.asks("GET", "/health/ready"))["status"] == "ok"
         alice = await chat.sign_up("alice")
         wire = await alice.connects()

@@ -92,9 +92,9 @@ def test_an_empty_value_counts_as_unset() -> None:
     assert load(PORT="", JWT_SECRET="") == Settings()
 
 
-@pytest.mark.parametrize(("url", "local"), [("local:", True), ("amqp://localhost/", False), ("amqps://h/", False)])
+@pytest.mark.parametrize(("url", "local"), [("memory:", True), ("amqp://localhost/", False), ("amqps://h/", False)])
 def test_the_broker_may_live_inside(url: str, local: bool) -> None:
-    assert load(AMQP_URL=url).local_broker is local
+    assert load(AMQP_URL=url).uses_memory_broker is local
 
 
 def test_tokens_need_a_secret_of_32_bytes() -> None:
@@ -142,7 +142,7 @@ def test_a_dotenv_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("amqp://chat:a%40b@h/v", "amqp://chat:***@h/v"),
         ("amqp://h@h:5672/", "amqp://h@h:5672/"),
         ("postgresql://h/chat?password=hush&sslmode=require", "postgresql://h/chat?password=***&sslmode=require"),
-        ("local:", "local:"),
+        ("memory:", "memory:"),
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:

@@ -21,8 +21,8 @@ class NothingToServe(OperatorError):
 
 def serve(settings: Settings) -> None:
     """`chat bot`: answer commands until a signal comes. Raises `NothingToServe` for a broker within the server."""
-    if settings.local_broker:
-        raise NothingToServe("with AMQP_URL=local: the robot lives in the server; there is nothing to start")
+    if settings.uses_memory_broker:
+        raise NothingToServe("with AMQP_URL=memory: the robot lives in the server; there is nothing to start")
 
     async def until_signalled() -> None:
         stop = asyncio.Event()

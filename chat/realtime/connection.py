@@ -37,7 +37,7 @@ from chat.protocol.frames import (
     decode,
     error_frame,
 )
-from chat.protocol.notifications import pack_rings
+from chat.protocol.notifications import encode_notifications
 from chat.protocol.text import check_client_id, clean_text
 from chat.realtime.hub import Hub
 from chat.realtime.rate_limit import Pace
@@ -269,7 +269,9 @@ class Session:
     def _read(self, frame: Read) -> "asyncio.Future[Any]":
         async def mark() -> None:
             kind, told = await read_markers.read(self.app[keys.DB], self.who.user_id, frame.chatroomId, frame.messageNo)
-            self.app[keys.BROKER].ring(pack_rings([(frame.chatroomId, None, kind, self.who.user_id, told)]))
+            self.app[keys.BROKER].publish(
+                encode_notifications([(frame.chatroomId, None, kind, self.who.user_id, told)])
+            )
 
         return asyncio.ensure_future(mark())
 

@@ -18,7 +18,7 @@ from chat.errors import NotFound, Unavailable
 from chat.eventlog.event import event_frame
 from chat.eventlog.reader import History
 from chat.protocol.close_codes import CloseCode
-from chat.protocol.notifications import unpack_rings
+from chat.protocol.notifications import decode_notifications
 from chat.realtime.hub import Hub
 
 log = logging.getLogger(__name__)
@@ -39,12 +39,12 @@ class Relay:
         self._turn = asyncio.Lock()  # one repair at a time: the sweep keeps a connection to itself
         self._down = False
         self._swept = asyncio.get_running_loop().time()
-        broker.on_ring(self.hear)
+        broker.subscribe(self.hear)
         hub.on_gap = self.repair
 
     def hear(self, body: bytes) -> None:
         """Takes a ring."""
-        for ring in unpack_rings(body):
+        for ring in decode_notifications(body):
             self._hub.deliver(*ring)
 
     def repair(self, room_id: int) -> "asyncio.Task[None]":

@@ -14,7 +14,7 @@ from chat.realtime import hub as module
 from chat.realtime.hub import Hub
 from chat.realtime.subscriber import Socket
 from chat.realtime.websocket_frames import framed
-from tests.logs import ALICE, BOB, Pipe, line, membership, ring
+from tests.logs import ALICE, BOB, Pipe, event_tuple, line, membership
 
 ROOM = 7
 
@@ -50,7 +50,7 @@ class Here:
 
     def deliver(self, *events: Event) -> None:
         for event in events:
-            self.hub.deliver(*ring(event))
+            self.hub.deliver(*event_tuple(event))
 
     def says(self, *seqs: int) -> None:
         self.deliver(*(line(ROOM, seq) for seq in seqs))
