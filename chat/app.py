@@ -14,13 +14,13 @@ from aiohttp import web
 
 from chat.config import Settings
 from chat.errors import OperatorError
-from chat.http import app_keys as keys
-from chat.http.access_log import AccessLogger, without_request
-from chat.http.error_middleware import errors
+from chat.http import app_keys
+from chat.http.access_log import AccessLogger, redact_malformed_request
+from chat.http.error_middleware import error_middleware
 from chat.http.routes import ROUTES
-from chat.http.slow_peers import cut_who_takes_nothing
-from chat.lifecycle import CONTEXTS, say_goodbye
-from chat.protocol.frames import FRAME_BYTES
+from chat.http.slow_peers import limit_unacknowledged_sends
+from chat.lifecycle import CONTEXTS, disconnect_clients
+from chat.protocol.frames import MAX_FRAME_BYTES
 
 SHUTDOWN_TIMEOUT_S = 1.0  # for requests still being answered at a stop; the writes among them are answered before
 KEEPALIVE_S = 15.0
@@ -33,20 +33,20 @@ class CannotListen(OperatorError):
 
 def make_app(settings: Settings) -> web.Application:
     """The application of these settings. Opens nothing. Raises `ConfigError` if they cannot sign tokens."""
-    settings.signing()
-    app = web.Application(middlewares=[errors], client_max_size=FRAME_BYTES)
-    app[keys.SETTINGS] = settings
-    app[keys.STATE] = keys.State()
+    settings.require_jwt_secret()
+    app = web.Application(middlewares=[error_middleware], client_max_size=MAX_FRAME_BYTES)
+    app[app_keys.SETTINGS] = settings
+    app[app_keys.STATE] = app_keys.State()
     app.add_routes(ROUTES)
     app.cleanup_ctx.extend(CONTEXTS)
-    app.on_response_prepare.append(cut_who_takes_nothing)
-    app.on_shutdown.append(say_goodbye)
+    app.on_response_prepare.append(limit_unacknowledged_sends)
+    app.on_shutdown.append(disconnect_clients)
     return app
 
 
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises `CannotListen`, `ConfigError` and what lifecycle.py raises at the start."""
-    logging.getLogger("aiohttp.server").addFilter(without_request)
+    logging.getLogger("aiohttp.server").addFilter(redact_malformed_request)
     _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))  # each socket takes a file; usual are 1,024
     gc.freeze()  # what is imported stays for good: no collection needs to look at it

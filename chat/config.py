@@ -5,62 +5,72 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from chat.errors import OperatorError
 
-JWT_SECRET_BYTES = 32  # RFC 7518, 3.2: a key for HS256 is at least as long as the hash
+MIN_JWT_SECRET_BYTES = 32  # RFC 7518, 3.2: a key for HS256 is at least as long as the hash
+
+T = TypeVar("T")
 
 
 class ConfigError(OperatorError):
-    """A setting has a value that cannot be meant; the text names it, the value and what was expected."""
+    """A setting has an invalid value. The text names the setting, the value and what is expected."""
 
 
-def _setting(default: Any, about: str, *, least: float = 0, most: float = 10**9, secret: bool = False) -> Any:
-    return field(default=default, repr=not secret, metadata={"about": about, "least": least, "most": most})
+def _setting(default: T, about: str, *, minimum: float = 0, maximum: float = 10**9, secret: bool = False) -> T:
+    metadata = {"about": about, "minimum": minimum, "maximum": maximum}
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting; the environment's name is the field's in upper case. README.md has the table."""
+    """Every setting; the name in the environment is the field's in upper case. docs/operations.md has the table."""
 
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 is every interface")
     port: int = _setting(8080, "port to listen on")
     database_url: str = _setting("postgresql://chat:chat@127.0.0.1:5432/chat", "PostgreSQL", secret=True)
     amqp_url: str = _setting("amqp://guest:guest@127.0.0.1:5672/", "RabbitMQ, or memory:", secret=True)
-    amqp_prefix: str = _setting("", "before every exchange and queue name")
+    amqp_prefix: str = _setting("", "prefix of every exchange and queue name")
     jwt_secret: str = _setting("", "key that signs tokens, at least 32 bytes; no default", secret=True)
-    jwt_ttl_hours: float = _setting(60.0, "how long a token is good", least=0.0001, most=10**6)
+    access_token_ttl_s: float = _setting(216_000.0, "seconds that a token is valid", minimum=0.3)
     allowed_origins: tuple[str, ...] = _setting((), "other origins whose pages may open a websocket")
-    messages_per_s: float = _setting(20.0, "a socket's rate; five times that in a burst; 0 is off")
-    outbox_bytes: int = _setting(1 << 20, "cap of a socket's write buffer; beyond it is cut", least=65_536)
-    resume_events: int = _setting(1000, "events a resume replays at most", least=1)
-    write_timeout_s: float = _setting(5.0, "an author has his answer by then", least=0.05)
-    journal_rows: int = _setting(10_000, "writes that may wait for PostgreSQL", least=1)
-    db_connections: int = _setting(8, "connections for reading; the journal has its own", least=1)
-    startup_wait_s: float = _setting(30.0, "how long the start waits for PostgreSQL")
-    heartbeat_s: float = _setting(
-        25.0, "a silent peer is pinged before so long is over, and has half as long to answer", least=0.05
+    rate_limit_per_s: float = _setting(
+        20.0, "frames a second for a connection, five times as many at once; 0: no limit"
     )
-    body_timeout_s: float = _setting(15.0, "a request's body has arrived by then", least=0.05)
-    password_threads: int = _setting(1, "threads that hash passwords: 64 MiB and five to ten a second each", least=1)
-    password_wait_s: float = _setting(5.0, "a log-in waits so long for a free thread")
+    send_buffer_limit_bytes: int = _setting(
+        1 << 20, "bytes of unsent data above which a websocket is disconnected", minimum=65_536
+    )
+    resume_max_events: int = _setting(1000, "most events that one resume replays", minimum=1)
+    write_timeout_s: float = _setting(5.0, "seconds until a write is acknowledged or refused", minimum=0.05)
+    write_queue_limit: int = _setting(10_000, "writes that may wait for PostgreSQL", minimum=1)
+    db_pool_size: int = _setting(8, "connections for reading; the event writer has its own", minimum=1)
+    db_startup_timeout_s: float = _setting(30.0, "seconds that the start waits for PostgreSQL")
+    ping_interval_s: float = _setting(
+        25.0, "a peer that was silent is pinged before so many seconds have passed", minimum=0.05
+    )
+    ping_timeout_s: float = _setting(12.5, "seconds that a peer has to answer a ping", minimum=0.02)
+    request_body_timeout_s: float = _setting(15.0, "seconds for the body of a request to arrive", minimum=0.05)
+    hash_threads: int = _setting(
+        1, "threads that hash passwords; each takes 64 MiB and does five to ten hashes a second", minimum=1
+    )
+    hash_queue_timeout_s: float = _setting(5.0, "seconds that a log-in may wait for a hashing thread")
     stock_url: str = _setting(
-        "https://stooq.com/q/l/?s={code}&f=sd2t2ohlcv&h&e=csv", "CSV source; {code} is the stock's"
+        "https://stooq.com/q/l/?s={code}&f=sd2t2ohlcv&h&e=csv", "source of quotes; {code} is replaced"
     )
-    stock_timeout_s: float = _setting(5.0, "the CSV has arrived by then", least=0.05)
-    command_timeout_s: float = _setting(10.0, "a robot has answered by then", least=0.05)
-    robot_queues_durable: bool = _setting(True, "0 for an older robot that declares them transient")
+    stock_timeout_s: float = _setting(5.0, "seconds for the quote to arrive", minimum=0.05)
+    command_timeout_s: float = _setting(10.0, "seconds for a bot to answer a command", minimum=0.05)
+    robot_queues_durable: bool = _setting(True, "0 for an older bot that declares its queues transient")
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            value, least, most = getattr(self, each.name), each.metadata["least"], each.metadata["most"]
-            if isinstance(value, (int, float)) and not value >= least:
-                raise ConfigError(f"{each.name.upper()}={value} is too small: at least {least} is expected")
-            if isinstance(value, (int, float)) and value > most:
-                raise ConfigError(f"{each.name.upper()}={value} is too large: at most {most} is expected")
+            value, minimum, maximum = getattr(self, each.name), each.metadata["minimum"], each.metadata["maximum"]
+            if isinstance(value, (int, float)) and not value >= minimum:
+                raise ConfigError(f"{each.name.upper()}={value} is too small: at least {minimum} is expected")
+            if isinstance(value, (int, float)) and value > maximum:
+                raise ConfigError(f"{each.name.upper()}={value} is too large: at most {maximum} is expected")
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"PORT={self.port} is not a port: 0 to 65535 is expected")
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
@@ -68,36 +78,57 @@ class Settings:
         if "{code}" not in self.stock_url:
             raise ConfigError(f"STOCK_URL={self.stock_url} has no {{code}} to put the stock's code in")
         if _scheme(self.database_url) not in ("postgresql", "postgres"):
-            raise ConfigError(f"DATABASE_URL={hidden(self.database_url)}: postgresql://… is expected")
+            raise ConfigError(f"DATABASE_URL={redact_password(self.database_url)}: postgresql://… is expected")
         if _scheme(self.amqp_url) not in ("amqp", "amqps", "memory"):
-            raise ConfigError(f"AMQP_URL={hidden(self.amqp_url)}: amqp://…, amqps://… or memory: is expected")
+            raise ConfigError(f"AMQP_URL={redact_password(self.amqp_url)}: amqp://…, amqps://… or memory: is expected")
 
     @property
     def uses_memory_broker(self) -> bool:
-        """Whether the broker and the robot live inside this process."""
+        """Whether the broker and the bot live inside the server's process."""
         return _scheme(self.amqp_url) == "memory"
 
-    def signing(self) -> "Settings":
-        """These settings, if they can sign tokens; `ConfigError` otherwise. The server asks at its start."""
-        if len(self.jwt_secret.encode()) < JWT_SECRET_BYTES:
+    def require_jwt_secret(self) -> None:
+        """Raise `ConfigError` if these settings cannot sign tokens. The server asks at its start."""
+        size = len(self.jwt_secret.encode())
+        if size < MIN_JWT_SECRET_BYTES:
             raise ConfigError(
-                f"JWT_SECRET has {len(self.jwt_secret.encode())} bytes: at least {JWT_SECRET_BYTES} random ones "
-                "are expected, for example from `openssl rand -hex 32`; `make run` writes one to .env"
+                f"JWT_SECRET has {size} bytes: at least {MIN_JWT_SECRET_BYTES} random ones are expected, "
+                "for example from `openssl rand -hex 32`; `make run` writes one to .env"
             )
-        return self
+
+
+# The names of version 1.0.0, and what to set instead.
+OLD_NAMES = {
+    "JWT_TTL_HOURS": "ACCESS_TOKEN_TTL_S (in seconds)",
+    "MESSAGES_PER_S": "RATE_LIMIT_PER_S",
+    "OUTBOX_BYTES": "SEND_BUFFER_LIMIT_BYTES",
+    "RESUME_EVENTS": "RESUME_MAX_EVENTS",
+    "JOURNAL_ROWS": "WRITE_QUEUE_LIMIT",
+    "DB_CONNECTIONS": "DB_POOL_SIZE",
+    "STARTUP_WAIT_S": "DB_STARTUP_TIMEOUT_S",
+    "HEARTBEAT_S": "PING_INTERVAL_S, and PING_TIMEOUT_S (half as long)",
+    "BODY_TIMEOUT_S": "REQUEST_BODY_TIMEOUT_S",
+    "PASSWORD_THREADS": "HASH_THREADS",
+    "PASSWORD_WAIT_S": "HASH_QUEUE_TIMEOUT_S",
+}
 
 
 def load(environ: Mapping[str, str] = os.environ, dotenv: Path | None = Path(".env")) -> Settings:
     """Settings from `environ`, then from `dotenv` if that file exists, then the defaults.
 
-    An empty value counts as unset. Raises `ConfigError`.
+    An empty value counts as unset. Raises `ConfigError`, also for a name that a setting had in version 1.0.0.
     """
-    found = {**(read_dotenv(dotenv) if dotenv else {}), **{k: v for k, v in environ.items() if v}}
+    given = {**(read_dotenv(dotenv) if dotenv else {}), **{k: v for k, v in environ.items() if v}}
+    for old, new in OLD_NAMES.items():
+        if given.get(old):
+            raise ConfigError(f"{old} has a new name: set {new} instead (in the environment or in .env)")
+    if given.get("AMQP_URL", "").startswith("local:"):
+        raise ConfigError("AMQP_URL=local: has a new name: set AMQP_URL=memory: instead")
     values: dict[str, Any] = {}
     for each in fields(Settings):
         name = each.name.upper()
-        if found.get(name):
-            values[each.name] = _parsed(name, found[name], type(each.default))
+        if given.get(name):
+            values[each.name] = _parse(name, given[name], type(each.default))
     return Settings(**values)
 
 
@@ -116,8 +147,8 @@ def read_dotenv(path: Path) -> dict[str, str]:
     return {name.removeprefix("export ").strip(): value.strip().strip("\"'") for name, value in pairs}
 
 
-def hidden(url: str) -> str:
-    """The URL with its password as ***: what a log line may show. Also when it is no URL."""
+def redact_password(url: str) -> str:
+    """The URL with its password as ***, for a log line. Also when it is not a URL."""
     url = _PASSWORD.sub(r"\1***", url)
     try:
         parts = urlsplit(url)
@@ -138,27 +169,27 @@ def _scheme(url: str) -> str:
         return ""
 
 
-def _boolean(text: str) -> bool:
+def _parse_bool(text: str) -> bool:
     return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def _parse_list(text: str) -> tuple[str, ...]:
     return tuple(item.strip().rstrip("/") for item in text.split(",") if item.strip())
 
 
-_READERS: dict[type, tuple[Callable[[str], Any], str]] = {
-    bool: (_boolean, "1 or 0"),
+_PARSERS: dict[type, tuple[Callable[[str], Any], str]] = {
+    bool: (_parse_bool, "1 or 0"),
     int: (int, "a whole number"),
     float: (float, "a number"),
-    tuple: (_listed, "a list with commas"),
+    tuple: (_parse_list, "a list with commas"),
     str: (lambda text: text.encode().decode(), "text in UTF-8"),
 }
 
 
-def _parsed(name: str, text: str, kind: type) -> Any:
-    read, expected = _READERS[kind]
+def _parse(name: str, text: str, kind: type) -> Any:
+    parse, expected = _PARSERS[kind]
     try:
-        return read(text)
+        return parse(text)
     except (ValueError, KeyError):
         shown = "" if kind is str else f"={text!r}"  # it may be a secret
         raise ConfigError(f"{name}{shown} cannot be read: {expected} is expected") from None

@@ -1,7 +1,7 @@
-"""What can go wrong, in one small family, and how a websocket may end.
+"""What can go wrong, in one small family.
 
 A `ChatError` is raised anywhere and rendered in two places only: the HTTP middleware
-(`{"error": {"code", "message"}}` with its status) and the websocket session (a frame of type 14).
+(`{"error": {"code", "message"}}` with its status) and the websocket connection (an error frame).
 """
 
 
@@ -13,10 +13,13 @@ class OperatorError(Exception):
 
 
 class ChatError(Exception):
-    """A refusal that the client is told about.
+    """An error for the client.
 
-    `code` is for programs and never changes its meaning, `text` is for people and says what to do,
-    `status` is the HTTP status, `retry_ms` (if not None) is when trying again makes sense.
+    code: for programs; never changes its meaning
+    text: for people; says what happened and what to do
+    status: the HTTP status
+    retry_ms: when trying again makes sense, or None
+    headers: of the HTTP response
     """
 
     code = "internal"
@@ -57,7 +60,7 @@ class Unauthorized(ChatError):
 
 
 class Forbidden(ChatError):
-    """The token is good, but this is not allowed to its bearer."""
+    """The token is valid, but its user may not do this."""
 
     code, status = "forbidden", 403
 
@@ -75,7 +78,7 @@ class RequestTimeout(ChatError):
 
 
 class Conflict(ChatError):
-    """It is taken: a username, an e-mail address, a room name, a clientId."""
+    """Something is taken: a username, an e-mail address, a room name, a requestId."""
 
     code, status = "conflict", 409
 
@@ -93,7 +96,7 @@ class UnsupportedMediaType(ChatError):
 
 
 class RateLimited(ChatError):
-    """More frames than this socket may send."""
+    """More frames than a connection may send."""
 
     code, status = "rate_limited", 429
 
@@ -108,7 +111,7 @@ class Unavailable(ChatError):
 
 
 class OutcomeUnknown(ChatError):
-    """Perhaps done, perhaps not. Repeating the request with the same clientId tells which.
+    """Perhaps done, perhaps not. Repeating the request with the same requestId tells which.
 
     Not an `Unavailable`: `except Unavailable` means "certainly not done".
     """

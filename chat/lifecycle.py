@@ -1,155 +1,177 @@
 """What the server opens, in the order of `CONTEXTS`, and how it stops.
 
-Each context needs only those before it; they close in reverse. The websockets are told before all that.
+Each context needs only those before it; they close in reverse. Before that, writes in flight are answered and the
+websockets are closed.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from functools import partial
 
 from aiohttp import web
 
 from chat.aio import background_task
 from chat.auth.passwords import Passwords
 from chat.auth.tokens import Tokens
-from chat.bots import stock_bot as bot
+from chat.bots.stock_bot import stock_bot
 from chat.broker.factory import make_broker
-from chat.db import migrations as schema
+from chat.db import migrations
 from chat.db.errors import DatabaseError, StatementFailed, Unreachable
 from chat.db.pool import Database
-from chat.domain.rooms import Joined
-from chat.domain.slash_commands import Commands
+from chat.domain.rooms import RoomListLoader
+from chat.domain.slash_commands import SlashCommands
 from chat.errors import OperatorError, OutcomeUnknown, Unavailable
-from chat.eventlog import writer as journal
-from chat.eventlog.reader import History
-from chat.eventlog.writer import Journal
-from chat.http import app_keys as keys
-from chat.realtime import keepalive as ws
+from chat.eventlog import writer
+from chat.eventlog.reader import EventReader
+from chat.eventlog.writer import EventWriter
+from chat.http import app_keys
+from chat.realtime.connection import Backend
 from chat.realtime.hub import Hub
+from chat.realtime.keepalive import keepalive
 from chat.realtime.relay import Relay
 
 log = logging.getLogger(__name__)
 
-EXPIRE_S = 1.0  # how often commands without an answer are looked for
-RELAY_CONNECTIONS = 2  # the sweep and a repair
+EXPIRE_INTERVAL_S = 1.0  # how often overdue commands are looked for
+RELAY_CONNECTIONS = 2  # for the poll and a gap fill
 
 
 class StartupError(OperatorError):
     """The server cannot start; the text says what to do."""
 
 
-async def database(app: web.Application) -> AsyncIterator[None]:
-    """The pool for everything but the journal and the relay; waits for PostgreSQL at the start."""
-    settings = app[keys.SETTINGS]
-    db = app[keys.DB] = Database(settings.database_url, size=settings.db_connections, name="api")
-    await _wait_for(db, settings.startup_wait_s)
+async def database_context(app: web.Application) -> AsyncIterator[None]:
+    """The pool for everything but the event writer and the relay. Waits for PostgreSQL at the start."""
+    settings = app[app_keys.SETTINGS]
+    db = app[app_keys.DB] = Database(settings.database_url, size=settings.db_pool_size, name="api")
+    await _wait_for_database(db, settings.db_startup_timeout_s)
     try:
         await _check_schema(db)
-        app[keys.HISTORY], app[keys.JOINED] = History(db), Joined(db)
+        app[app_keys.READER] = EventReader(db)
         yield
     finally:
         await db.close()
 
 
-async def security(app: web.Application) -> AsyncIterator[None]:
-    """Password threads, and the tokens of the database's epoch."""
-    settings = app[keys.SETTINGS]
-    passwords = app[keys.PASSWORDS] = Passwords(threads=settings.password_threads, wait_s=settings.password_wait_s)
-    epoch = await app[keys.DB].value("epoch/current")
-    app[keys.TOKENS] = Tokens(settings.jwt_secret, ttl_hours=settings.jwt_ttl_hours, epoch=epoch)
+async def auth_context(app: web.Application) -> AsyncIterator[None]:
+    """The hashing threads, and the tokens of the database's epoch."""
+    settings = app[app_keys.SETTINGS]
+    passwords = app[app_keys.PASSWORDS] = Passwords(
+        threads=settings.hash_threads, queue_timeout_s=settings.hash_queue_timeout_s
+    )
+    epoch = await app[app_keys.DB].value("epoch/get")
+    app[app_keys.TOKENS] = Tokens(settings.jwt_secret, ttl_s=settings.access_token_ttl_s, epoch=epoch)
     yield
     passwords.close()
 
 
-async def the_journal(app: web.Application) -> AsyncIterator[None]:
-    """The one writer, with connections of its own."""
-    settings = app[keys.SETTINGS]
-    app[keys.BROKER] = make_broker(
+async def event_writer_context(app: web.Application) -> AsyncIterator[None]:
+    """The event writer, with connections of its own, and the broker that it publishes to (not open yet)."""
+    settings = app[app_keys.SETTINGS]
+    broker = app[app_keys.BROKER] = make_broker(
         settings.amqp_url, prefix=settings.amqp_prefix, durable=settings.robot_queues_durable
     )
-    db = Database(settings.database_url, size=journal.CONNECTIONS, name="journal")
+    db = Database(settings.database_url, size=writer.CONNECTIONS, name="writer")
     await db.open()
-    writer = app[keys.JOURNAL] = Journal(
-        db, app[keys.BROKER], timeout_s=settings.write_timeout_s, rows=settings.journal_rows
+    event_writer = app[app_keys.WRITER] = EventWriter(
+        db, broker, timeout_s=settings.write_timeout_s, queue_limit=settings.write_queue_limit
     )
-    writer.open()
+    event_writer.open()
     yield
-    await writer.close()
+    await event_writer.close()
     await db.close()
 
 
-async def relay(app: web.Application) -> AsyncIterator[None]:
-    """From the broker and the log to the sockets."""
-    app[keys.HUB] = Hub()
-    db = Database(app[keys.SETTINGS].database_url, size=RELAY_CONNECTIONS, name="relay")
-    await db.open()
-    sweeper = Relay(db, app[keys.BROKER], app[keys.HUB], app[keys.TOKENS])
-    async with background_task(sweeper.run):
-        yield
-    await db.close()
-
-
-async def commands(app: web.Application) -> AsyncIterator[None]:
-    """Commands, and the deadline of those that nobody answers."""
-    app[keys.COMMANDS] = asked = Commands(
-        app[keys.DB],
-        app[keys.JOURNAL],
-        app[keys.BROKER],
-        timeout_s=app[keys.SETTINGS].command_timeout_s,
-        write_timeout_s=app[keys.SETTINGS].write_timeout_s,
+async def slash_commands_context(app: web.Application) -> AsyncIterator[None]:
+    """Slash commands, and the deadline of those that no bot answers."""
+    settings = app[app_keys.SETTINGS]
+    commands = app[app_keys.SLASH_COMMANDS] = SlashCommands(
+        app[app_keys.DB],
+        app[app_keys.WRITER],
+        app[app_keys.BROKER],
+        timeout_s=settings.command_timeout_s,
+        write_timeout_s=settings.write_timeout_s,
     )
 
-    async def expire() -> None:
+    async def expire_forever() -> None:
         while True:
             try:
-                await asked.expire()
+                await commands.expire()
             except (Unavailable, OutcomeUnknown):
                 pass  # the relay logs the outage
             except DatabaseError as error:
                 if not error.is_outage:
                     raise
-            await asyncio.sleep(EXPIRE_S)
+            await asyncio.sleep(EXPIRE_INTERVAL_S)
 
-    async with background_task(expire):
+    async with background_task(expire_forever):
         yield
 
 
-async def sockets(app: web.Application) -> AsyncIterator[None]:
-    """The heartbeat of all websockets."""
-    async with background_task(partial(ws.heartbeat, app)):
+async def realtime_context(app: web.Application) -> AsyncIterator[None]:
+    """The hub, the relay from broker and log to the hub, and the keepalive of all connections."""
+    settings, broker, tokens = app[app_keys.SETTINGS], app[app_keys.BROKER], app[app_keys.TOKENS]
+    db = Database(settings.database_url, size=RELAY_CONNECTIONS, name="relay")
+    await db.open()
+    hub = Hub()
+    relay = Relay(db, broker, hub, tokens)
+    backend = app[app_keys.BACKEND] = Backend(
+        settings=settings,
+        db=app[app_keys.DB],
+        tokens=tokens,
+        broker=broker,
+        writer=app[app_keys.WRITER],
+        reader=app[app_keys.READER],
+        room_lists=RoomListLoader(app[app_keys.DB]),
+        slash_commands=app[app_keys.SLASH_COMMANDS],
+        hub=hub,
+        relay=relay,
+    )
+
+    async def keep_alive() -> None:
+        await keepalive(backend.connections, interval_s=settings.ping_interval_s, timeout_s=settings.ping_timeout_s)
+
+    async with background_task(relay.run), background_task(keep_alive):
         yield
+    await db.close()
 
 
-async def broker(app: web.Application) -> AsyncIterator[None]:
-    """Opened last, when everybody who listens has said so; with memory: the bot lives here, too."""
-    line = app[keys.BROKER]
-    if app[keys.SETTINGS].uses_memory_broker:
-        async with bot.robot(line, app[keys.SETTINGS]):
-            await line.open()
+async def broker_context(app: web.Application) -> AsyncIterator[None]:
+    """Opens the broker last, when every subscriber and consumer is known. With memory: the bot runs here, too."""
+    broker, settings = app[app_keys.BROKER], app[app_keys.SETTINGS]
+    if settings.uses_memory_broker:
+        async with stock_bot(broker, settings):
+            await broker.open()
             yield
-            await line.close()
+            await broker.close()
     else:
-        await line.open()
+        await broker.open()
         yield
-        await line.close()
+        await broker.close()
 
 
-CONTEXTS = [database, security, the_journal, relay, commands, sockets, broker]
+CONTEXTS = [
+    database_context,
+    auth_context,
+    event_writer_context,
+    slash_commands_context,
+    realtime_context,
+    broker_context,
+]
 
 
-async def say_goodbye(app: web.Application) -> None:
-    """Writes in flight are answered, then the sockets leave, in a short spread."""
-    state = app[keys.STATE]
-    state.stopping = True
-    await app[keys.JOURNAL].close()
-    log.info("stopping; %d websockets are told to come back", len(state.sessions))
-    await asyncio.gather(*(session.stop() for session in list(state.sessions)))
+async def disconnect_clients(app: web.Application) -> None:
+    """Answer the writes in flight, then close the websockets, spread over a second."""
+    app[app_keys.STATE].stopping = True
+    await app[app_keys.WRITER].close()
+    connections = list(app[app_keys.BACKEND].connections)
+    log.info("stopping; %d websockets are closed, their clients come back by themselves", len(connections))
+    await asyncio.gather(*(connection.stop() for connection in connections))
 
 
-async def _wait_for(db: Database, wait_s: float) -> None:
+async def _wait_for_database(db: Database, timeout_s: float) -> None:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + wait_s
+    deadline = loop.time() + timeout_s
     while True:
         try:
             return await db.open()
@@ -166,10 +188,10 @@ async def _wait_for(db: Database, wait_s: float) -> None:
 
 async def _check_schema(db: Database) -> None:
     try:
-        applied = [row.migration_id for row in await db.all("schema/applied")]
+        applied = [row.migration_id for row in await db.all("schema/list_applied")]
     except StatementFailed as error:
         if error.sqlstate != "42P01":  # no such table
             raise
         applied = []
-    if difference := schema.difference(applied):
-        raise StartupError(difference)
+    if mismatch := migrations.difference(applied):
+        raise StartupError(mismatch)

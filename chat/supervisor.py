@@ -25,7 +25,7 @@ GOOD_EXITS = {0, -signal.SIGTERM}  # the latter, when a process had not begun to
 def run(settings: Settings) -> int:
     """Start the processes, wait for the end of one, stop the others. Returns the exit status: 0 if a signal asked for
     the stop and all ended well, else 1. Raises `ConfigError`."""
-    settings.signing()
+    settings.require_jwt_secret()
     return _Supervisor(["serve"] if settings.uses_memory_broker else ["serve", "bot"]).run()
 
 

@@ -7,7 +7,7 @@ from chat.db.pool import Database
 from chat.domain import accounts as users
 from chat.domain import messages, rooms
 from chat.errors import Conflict
-from chat.eventlog.writer import Journal
+from chat.eventlog.writer import EventWriter
 
 PASSWORD = "correct horse"  # of both, on a developer's machine
 CONVERSATION = [
@@ -22,8 +22,8 @@ async def plant(settings: Settings) -> str:
     """Adds what is missing; says so in one line."""
     db = Database(settings.database_url, size=2, name="seed")
     await db.open()
-    passwords = Passwords(threads=1, wait_s=settings.password_wait_s)
-    journal = Journal(db, MemoryBroker(), timeout_s=settings.write_timeout_s, rows=100)
+    passwords = Passwords(threads=1, queue_timeout_s=settings.hash_queue_timeout_s)
+    journal = EventWriter(db, MemoryBroker(), timeout_s=settings.write_timeout_s, queue_limit=100)
     journal.open()
     try:
         people = {
@@ -31,7 +31,7 @@ async def plant(settings: Settings) -> str:
         }
         room = await rooms.create(journal, people["alice"].id, "Python", "Snakes and ladders")
         for name, text in CONVERSATION:
-            await messages.post(journal, people[name].id, room.id, text, None)
+            await messages.send_message(journal, people[name].id, room.id, text, None)
     except Conflict:
         return "alice or bob is there already: nothing was added"
     finally:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from chat.config import hidden, read_dotenv
+from chat.config import read_dotenv, redact_password
 from devtools import packages as programs
 from devtools import postgres, rabbitmq
 from devtools import processes as machine
@@ -149,10 +149,10 @@ def settle(need: Need, named: str | None, checkout: Checkout) -> str:
         return named
     answer = need.probe(need.usual)
     if answer is Answer.GOOD:
-        say(f"{need.name} found at {hidden(need.usual)}")
+        say(f"{need.name} found at {redact_password(need.usual)}")
         return need.usual
     if answer is Answer.REFUSED:
-        say(f"{need.name} on the standard port refuses {hidden(need.usual)}: left alone")
+        say(f"{need.name} on the standard port refuses {redact_password(need.usual)}: left alone")
     if need.private.exists():
         return _start(need)
     if checkout.compose.answers() and (url := _compose_up(need, checkout)):
@@ -194,10 +194,10 @@ def _wake(need: Need, named: str, checkout: Checkout) -> None:
         answer = need.probe(named)
     if answer is not Answer.GOOD:
         raise NotStarted(
-            f"{need.name} {answer.value} {hidden(named)}, which {need.setting} names (environment or .env). "
+            f"{need.name} {answer.value} {redact_password(named)}, which {need.setting} names (environment or .env). "
             f"Start it or correct the URL; without {need.setting}, another server is found or started"
         )
-    say(f"{need.name} answers at {hidden(named)}")
+    say(f"{need.name} answers at {redact_password(named)}")
 
 
 def _start(need: Need) -> str:

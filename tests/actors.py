@@ -20,7 +20,7 @@ from aiohttp import web
 from chat import config
 from chat.app import make_app
 from chat.auth.tokens import Tokens
-from chat.bots.stock_bot import robot
+from chat.bots.stock_bot import stock_bot
 from chat.broker.factory import make_broker
 from chat.config import Settings
 from chat.db.pool import Database
@@ -97,8 +97,8 @@ class Wire:
     async def round_trip(self) -> None:
         """Returns when the server has handled all that was sent before."""
         mark = unique("mark")
-        await self.send({"type": 1, "chatmessage": "\x00", "chatroomId": GENERAL, "clientId": mark})
-        await self.gets(type=14, clientId=mark)
+        await self.send({"type": 1, "chatmessage": "\x00", "chatroomId": GENERAL, "requestId": mark})
+        await self.gets(type=14, requestId=mark)
 
     def seqs(self, room: int = GENERAL) -> list[int]:
         """The numbers of the events heard from a room, in the order of their coming."""
@@ -215,10 +215,10 @@ class Chat:
         if self._db is None:
             self._db = Database(self.settings.database_url, size=1, name="test")
             await self._db.open()
-        user = await self._db.one("users/add", username=username, email=email, password_hash=password_hash())
+        user = await self._db.one("users/create", username=username, email=email, password_hash=password_hash())
         assert user is not None
-        epoch = await self._db.value("epoch/current")
-        tokens = Tokens(self.settings.jwt_secret, ttl_hours=self.settings.jwt_ttl_hours, epoch=epoch)
+        epoch = await self._db.value("epoch/get")
+        tokens = Tokens(self.settings.jwt_secret, ttl_s=self.settings.access_token_ttl_s, epoch=epoch)
         return Person(self, {"token": tokens.issue(user.id, username, email)[0], "user": user._asdict()})
 
 
@@ -247,7 +247,7 @@ async def serving(settings: Settings) -> AsyncIterator[Chat]:
 async def robots(settings: Settings) -> AsyncIterator[None]:
     """A robot inside this process, on a connection of its own."""
     broker = make_broker(settings.amqp_url, prefix=settings.amqp_prefix, durable=settings.robot_queues_durable)
-    async with robot(broker, settings):
+    async with stock_bot(broker, settings):
         await broker.open()
         try:
             yield
@@ -394,10 +394,10 @@ def settings_for(database_url: str, **changed: Any) -> Settings:
         "amqp_url": found.amqp_url,
         "amqp_prefix": f"test-{token_hex(4)}.",
         "jwt_secret": token_hex(32),
-        "messages_per_s": 0.0,
+        "rate_limit_per_s": 0.0,
         "allowed_origins": ("https://friend.example",),
-        "db_connections": 4,
-        "startup_wait_s": 5.0,
+        "db_pool_size": 4,
+        "db_startup_timeout_s": 5.0,
         "command_timeout_s": 8.0,
     }
     return Settings(**{**defaults, **changed})

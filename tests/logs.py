@@ -5,10 +5,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from chat.eventlog.event import Event, event_frame
+from chat.eventlog.event import Event, EventKind
 from chat.protocol.close_codes import CloseCode
-from chat.protocol.frames import MEMBER, MESSAGE
-from chat.protocol.notifications import Notification
 
 ALICE, BOB = 1, 2
 AT = datetime(2026, 11, 22, tzinfo=UTC)
@@ -17,7 +15,17 @@ AT = datetime(2026, 11, 22, tzinfo=UTC)
 def line(room: int, seq: int, user: int = ALICE, message_no: int | None = None) -> Event:
     """A message."""
     return Event(
-        room, seq, MESSAGE, user, f"user{user}", f"user{user}@x.org", f"line {seq}", message_no or seq, None, None, AT
+        room,
+        seq,
+        EventKind.MESSAGE,
+        user,
+        f"user{user}",
+        f"user{user}@x.org",
+        f"line {seq}",
+        message_no or seq,
+        None,
+        None,
+        AT,
     )
 
 
@@ -26,12 +34,7 @@ def membership(room: int, seq: int, user: int, action: str) -> Event:
     data: dict[str, Any] = {"action": action}
     if action == "joined":
         data["room"] = {"id": room, "name": f"room {room}", "kind": "public", "topic": ""}
-    return Event(room, seq, MEMBER, user, f"user{user}", f"user{user}@x.org", None, None, data, None, AT)
-
-
-def event_tuple(event: Event) -> Notification:
-    """The event as the broker carries it."""
-    return event.room_id, event.seq, event.kind, event.user_id, event_frame(event)
+    return Event(room, seq, EventKind.MEMBER, user, f"user{user}", f"user{user}@x.org", None, None, data, None, AT)
 
 
 class Pipe(asyncio.WriteTransport):

@@ -17,7 +17,7 @@ from chat.config import ConfigError
 from chat.db import migrations
 from chat.http import app_keys as keys
 from chat.lifecycle import StartupError
-from chat.protocol.frames import UNANSWERED
+from chat.protocol.frames import MAX_IN_FLIGHT_WRITES
 from devtools import schema
 from tests.actors import GENERAL, Chat, eventually, free_port, process, serving, settings_for, unique
 
@@ -38,7 +38,7 @@ def test_without_a_secret_of_32_bytes_there_is_no_application(secret: str) -> No
 
 async def test_without_postgresql_the_start_waits_and_then_gives_up() -> None:
     url = f"postgresql://chat:chat@127.0.0.1:{free_port()}/chat"
-    settings = settings_for(url, startup_wait_s=1.5)
+    settings = settings_for(url, db_startup_timeout_s=1.5)
     async with process("serve", settings) as server:
         assert await server.ended() == 1
         waits = [line for line in server.lines if "waiting for PostgreSQL" in line]
@@ -117,36 +117,36 @@ async def test_a_fault_of_our_own_is_logged_and_told_as_internal(
 
 
 async def test_a_socket_ends_when_its_token_expires(database_url: str) -> None:
-    async with serving(settings_for(database_url, jwt_ttl_hours=1.5 / 3600)) as chat:
+    async with serving(settings_for(database_url, access_token_ttl_s=1.5)) as chat:
         wire = await (await chat.sign_up()).connects()
         assert await wire.closed() == 4001
 
 
 async def test_a_peer_that_does_not_answer_pings_is_dropped(database_url: str) -> None:
-    async with serving(settings_for(database_url, heartbeat_s=0.2)) as chat:
+    async with serving(settings_for(database_url, ping_interval_s=0.2)) as chat:
         alice = await chat.sign_up("alice")
         await alice.connects(autoping=False)
         bob = await chat.sign_up("bob")
         stays = await bob.connects()
-        hub = chat.app[keys.HUB]  # type: ignore[index]
+        hub = chat.app[keys.BACKEND].hub  # type: ignore[index]
         await eventually(lambda: alice.id not in hub.users())
         assert bob.id in hub.users()
         await stays.round_trip()
 
 
 async def test_who_sends_too_fast_is_told_and_then_closed(database_url: str) -> None:
-    async with serving(settings_for(database_url, messages_per_s=2.0)) as chat:
+    async with serving(settings_for(database_url, rate_limit_per_s=2.0)) as chat:
         alice = await chat.sign_up("alice")
         wire = await alice.connects()
         for number in range(12):
-            await wire.says(f"number {number}", clientId=unique("write"))
+            await wire.says(f"number {number}", requestId=unique("write"))
         error = await wire.errs("rate_limited")
-        assert 0 < error["retryMs"] <= 1000 and error["clientId"]
+        assert 0 < error["retryMs"] <= 1000 and error["requestId"]
         acked = [frame for frame in wire.heard if frame["type"] == 13]
         assert len(acked) <= 10
         await asyncio.sleep(error["retryMs"] / 1000)
-        await wire.says("slower now", clientId="slow-now-1")
-        await wire.gets(type=13, clientId="slow-now-1")
+        await wire.says("slower now", requestId="slow-now-1")
+        await wire.gets(type=13, requestId="slow-now-1")
         for _ in range(200):
             await wire.says("does not heed it")
         assert await wire.closed() == 1008
@@ -154,7 +154,7 @@ async def test_who_sends_too_fast_is_told_and_then_closed(database_url: str) -> 
 
 
 async def test_nonsense_counts_against_the_rate(database_url: str) -> None:
-    async with serving(settings_for(database_url, messages_per_s=2.0)) as chat:
+    async with serving(settings_for(database_url, rate_limit_per_s=2.0)) as chat:
         wire = await (await chat.sign_up()).connects()
         for _ in range(250):
             await wire.send("{")
@@ -165,9 +165,9 @@ async def test_nonsense_counts_against_the_rate(database_url: str) -> None:
 
 async def test_a_reader_that_stops_reading_is_cut_and_nobody_else(database_url: str) -> None:
     """Its buffer passes the cap: the others go on, and its memory is given back."""
-    async with serving(settings_for(database_url, outbox_bytes=65_536)) as chat:
+    async with serving(settings_for(database_url, send_buffer_limit_bytes=65_536)) as chat:
         alice, bob = await chat.sign_up("alice"), await chat.sign_up("bob")
-        hub = chat.app[keys.HUB]  # type: ignore[index]
+        hub = chat.app[keys.BACKEND].hub  # type: ignore[index]
         _, writer = await asyncio.open_connection("127.0.0.1", int(chat.base_url.rsplit(":", 1)[1]), limit=1024)
         writer.write(
             f"GET /v1/ws?token={bob.token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -216,23 +216,23 @@ async def test_a_signal_ends_it_within_ten_seconds_with_exit_0(database_url: str
 
 async def test_a_storm_of_one_socket_leaves_the_journal_to_the_others(database_url: str) -> None:
     """1,000 writes into a room that is locked: at most 256 of them wait at once, and another room notices nothing."""
-    async with serving(settings_for(database_url, messages_per_s=0.0)) as chat:
+    async with serving(settings_for(database_url, rate_limit_per_s=0.0)) as chat:
         alice, bob = await chat.sign_up("alice"), await chat.sign_up("bob")
         noisy, quiet = await alice.creates(), await bob.creates()
         storm, calm = await alice.connects(), await bob.connects()
         await calm.resume(quiet)
-        journal = chat.app[keys.JOURNAL]  # type: ignore[index]
+        journal = chat.app[keys.WRITER]  # type: ignore[index]
         most = []
         with contextlib.closing(psycopg2.connect(database_url)) as other, other.cursor() as cursor:
             cursor.execute("SELECT 1 FROM rooms WHERE id = %s FOR UPDATE", [noisy])
             for number in range(1_000):
-                await storm.says(f"{number}", noisy, clientId=f"storm-{number:04}")
-                most.append(journal._waiting + len(journal._in_hand))
+                await storm.says(f"{number}", noisy, requestId=f"storm-{number:04}")
+                most.append(journal.unfinished)
             for number in range(20):
-                await calm.says(f"{number}", quiet, clientId=f"calm-{number:04}")
+                await calm.says(f"{number}", quiet, requestId=f"calm-{number:04}")
                 await calm.hears(f"{number}")
-                most.append(journal._waiting + len(journal._in_hand))
-        assert 0 < max(most) <= UNANSWERED + 1, f"{max(most)} writes of one socket filled the journal"
+                most.append(journal.unfinished)
+        assert 0 < max(most) <= MAX_IN_FLIGHT_WRITES + 1, f"{max(most)} writes of one socket filled the journal"
         await eventually(lambda: sum(frame["type"] in (13, 14) for frame in storm.heard) == 1_000, 20)
 
 
@@ -240,13 +240,13 @@ async def test_a_storm_of_one_socket_leaves_the_journal_to_the_others(database_u
 async def test_who_asks_for_large_pages_and_takes_nothing_is_cut(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat.http.slow_peers.TAKE_S", 1)
-    async with serving(settings_for(database_url, messages_per_s=0.0)) as chat:
+    monkeypatch.setattr("chat.http.slow_peers.TCP_USER_TIMEOUT_S", 1)
+    async with serving(settings_for(database_url, rate_limit_per_s=0.0)) as chat:
         alice = await chat.sign_up("alice")
         room = await alice.creates()
         wire = await alice.connects()
         for number in range(200):
-            await wire.says(f"{number} {'ü' * 3_900}", room, clientId=f"large-{number:04}")
+            await wire.says(f"{number} {'ü' * 3_900}", room, requestId=f"large-{number:04}")
         await eventually(lambda: sum(frame["type"] == 13 for frame in wire.heard) == 200)
         loop = asyncio.get_running_loop()
         with socket.socket() as deaf:

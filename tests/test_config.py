@@ -28,11 +28,11 @@ def test_each_kind_of_setting_is_read() -> None:
     found = load(
         HOST="0.0.0.0",
         PORT="9000",
-        MESSAGES_PER_S="0.5",
+        RATE_LIMIT_PER_S="0.5",
         ROBOT_QUEUES_DURABLE="no",
         ALLOWED_ORIGINS=" https://a.example/, ,http://b.example:81",
     )
-    assert (found.host, found.port, found.messages_per_s, found.robot_queues_durable) == ("0.0.0.0", 9000, 0.5, False)
+    assert (found.host, found.port, found.rate_limit_per_s, found.robot_queues_durable) == ("0.0.0.0", 9000, 0.5, False)
     assert found.allowed_origins == ("https://a.example", "http://b.example:81")
 
 
@@ -43,13 +43,13 @@ def test_each_kind_of_setting_is_read() -> None:
         ("PORT", "80.5", "a whole number"),
         ("PORT", "65536", "0 to 65535"),
         ("PORT", "-1", "at least 0"),
-        ("MESSAGES_PER_S", "many", "a number"),
-        ("MESSAGES_PER_S", "-1", "at least 0"),
+        ("RATE_LIMIT_PER_S", "many", "a number"),
+        ("RATE_LIMIT_PER_S", "-1", "at least 0"),
         ("WRITE_TIMEOUT_S", "0", "at least 0.05"),
         ("WRITE_TIMEOUT_S", "nan", "at least 0.05"),
         ("WRITE_TIMEOUT_S", "inf", "at most"),
-        ("JWT_TTL_HOURS", "1e9", "at most"),
-        ("OUTBOX_BYTES", "65535", "at least 65536"),
+        ("ACCESS_TOKEN_TTL_S", "1e10", "at most"),
+        ("SEND_BUFFER_LIMIT_BYTES", "65535", "at least 65536"),
         ("ROBOT_QUEUES_DURABLE", "perhaps", "1 or 0"),
         ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING or ERROR"),
         ("STOCK_URL", "https://stocks.example/", "{code}"),
@@ -100,9 +100,9 @@ def test_the_broker_may_live_inside(url: str, local: bool) -> None:
 def test_tokens_need_a_secret_of_32_bytes() -> None:
     for short in ("", "x" * 31):
         with pytest.raises(ConfigError, match=rf"JWT_SECRET has {len(short)} bytes: at least 32"):
-            load(JWT_SECRET=short).signing()
+            load(JWT_SECRET=short).require_jwt_secret()
     for enough in (SECRET, "ä" * 16):
-        assert load(JWT_SECRET=enough).signing().jwt_secret == enough
+        load(JWT_SECRET=enough).require_jwt_secret()
 
 
 # --- .env ---------------------------------------------------------------------------------------------
@@ -146,4 +146,4 @@ def test_a_dotenv_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
-    assert config.hidden(url) == shown
+    assert config.redact_password(url) == shown

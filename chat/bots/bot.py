@@ -1,10 +1,10 @@
-"""Running a bot: a client of two queues. It knows neither the database nor the hub."""
+"""Running the stock bot as a process of its own."""
 
 import asyncio
 import logging
 import signal
 
-from chat.bots.stock_bot import robot
+from chat.bots.stock_bot import stock_bot
 from chat.broker.base import Broker
 from chat.broker.factory import make_broker
 from chat.config import Settings
@@ -16,13 +16,13 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class NothingToServe(OperatorError):
-    """The bot lives elsewhere; the text says where."""
+    """The bot runs elsewhere."""
 
 
 def serve(settings: Settings) -> None:
-    """`chat bot`: answer commands until a signal comes. Raises `NothingToServe` for a broker within the server."""
+    """`chat bot`: answer commands until a signal comes. Raises `NothingToServe` for the broker within the server."""
     if settings.uses_memory_broker:
-        raise NothingToServe("with AMQP_URL=memory: the robot lives in the server; there is nothing to start")
+        raise NothingToServe("with AMQP_URL=memory: the bot runs in the server; there is nothing to start")
 
     async def until_signalled() -> None:
         stop = asyncio.Event()
@@ -36,9 +36,9 @@ def serve(settings: Settings) -> None:
 
 async def run(broker: Broker, settings: Settings, stop: asyncio.Event) -> None:
     """Answer commands until `stop` is set."""
-    async with robot(broker, settings):
+    async with stock_bot(broker, settings):
         await broker.open()
-        log.info("the robot listens")
+        log.info("the bot listens")
         try:
             await stop.wait()
         finally:

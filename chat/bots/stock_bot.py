@@ -1,8 +1,8 @@
-"""The stock robot: another client of two queues. It knows neither the database nor the hub.
+"""The stock bot: a client of two queues. It knows neither the database nor the hub.
 
     queue JOBSITY_RECEIVER ─ code ─ CSV from STOCK_URL ─ sentence ─ queue JOBSITY_PUBLISHER
 
-A command is acked when its answer is confirmed: a robot that dies in between leaves it to the next one.
+A command is acked when its reply is confirmed: a bot that dies in between leaves it to the next one.
 """
 
 import logging
@@ -11,63 +11,62 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from chat.bots import stock_quotes as stocks
+from chat.bots import stock_quotes
 from chat.broker.base import Broker, QueueMessage
 from chat.config import Settings
 from chat.errors import BadRequest
-from chat.protocol.bot_queues import COMMAND_QUEUE, REPLY_QUEUE, STOCK_SERVICE_DOWN
+from chat.protocol.bot_queues import COMMAND_QUEUE, REPLY_QUEUE, STOCK_UNAVAILABLE, BotMessage
 from chat.protocol.codec import encode
-from chat.protocol.frames import MESSAGE, Post, decode
+from chat.protocol.frames import SendMessage, decode
 
 log = logging.getLogger(__name__)
 
-ROBOT = "robot"  # its chatuser
+CHATUSER = "robot"  # as the original's clients know it
 
 
 @asynccontextmanager
-async def robot(broker: Broker, settings: Settings) -> AsyncIterator[None]:
-    """Serves the queue of a broker that is not open yet, as long as the context lasts."""
+async def stock_bot(broker: Broker, settings: Settings) -> AsyncIterator[None]:
+    """Consume the commands of a broker that is not open yet, while the context lasts."""
     timeout = aiohttp.ClientTimeout(total=settings.stock_timeout_s)
     async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as http:
 
-        async def handle(letter: QueueMessage) -> None:
+        async def consumer(message: QueueMessage) -> None:
             try:
-                asked = decode(letter.body)
-                if not isinstance(asked, Post):
-                    raise BadRequest("a message was expected")
+                command = decode(message.body)
+                if not isinstance(command, SendMessage):
+                    raise BadRequest("A message was expected.")
             except BadRequest as error:
                 log.warning("a command is dropped: %s", error.text)
                 return
-            said = await answer(http, settings.stock_url, asked.chatmessage)
-            reply = {"type": MESSAGE, "chatmessage": said, "chatuser": ROBOT, "chatroomId": asked.chatroomId}
-            outgoing = QueueMessage(encode(reply), letter.correlation_id)
-            await broker.enqueue(REPLY_QUEUE, outgoing, expires_s=settings.command_timeout_s)
+            text = await quote_reply(http, settings.stock_url, command.chatmessage)
+            reply = QueueMessage(encode(BotMessage(text, CHATUSER, command.chatroom_id)), message.correlation_id)
+            await broker.enqueue(REPLY_QUEUE, reply, expires_s=settings.command_timeout_s)
 
-        broker.consume(COMMAND_QUEUE, handle)
+        broker.consume(COMMAND_QUEUE, consumer)
         yield
 
 
-async def answer(http: aiohttp.ClientSession, template: str, line: str) -> str:
-    """What the robot says to a line `/stock=CODE`. Never raises: whatever fails is said."""
+async def quote_reply(http: aiohttp.ClientSession, template: str, line: str) -> str:
+    """The reply to a line `/stock=CODE`. Never raises: whatever fails is part of the reply."""
     try:
-        code = stocks.code_of(line)
+        code = stock_quotes.code_of(line)
     except BadRequest as error:
         return error.text
     try:
-        body = await _fetch(http, stocks.address(template, code))
-        return stocks.sentence(code, body)
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, stocks.BadCsv) as error:
+        body = await _fetch(http, stock_quotes.address(template, code))
+        return stock_quotes.sentence(code, body)
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, stock_quotes.BadCsv) as error:
         log.warning("no quote of %s: %r", code, error)
-        return STOCK_SERVICE_DOWN
+        return STOCK_UNAVAILABLE
 
 
 async def _fetch(http: aiohttp.ClientSession, address: str) -> bytes:
-    """The body of a 200, at most `CSV_BYTES` long. Raises what aiohttp does, or `BadCsv`."""
+    """The body of a 200, at most `MAX_CSV_BYTES` long. Raises what aiohttp raises, and `BadCsv`."""
     async with http.get(address, headers={"Accept-Encoding": "identity"}) as response:
         response.raise_for_status()
         body = bytearray()
         async for chunk in response.content.iter_any():
             body += chunk
-            if len(body) > stocks.CSV_BYTES:
-                raise stocks.BadCsv("the answer is huge")
+            if len(body) > stock_quotes.MAX_CSV_BYTES:
+                raise stock_quotes.BadCsv("the answer is too large")
         return bytes(body)

@@ -1,7 +1,7 @@
-"""What the stock robot knows: its command, the CSV of the quotes, and its sentences. Pure.
+"""Stock codes, the CSV of the quotes, and the sentences of the replies. Pure.
 
-The CSV has the form of stooq.com's: a header `Symbol,Date,Time,Open,High,Low,CloseCode,Volume`, one row, and `N/D`
-for what is not known.
+The CSV has the form of stooq.com's: a header `Symbol,Date,Time,Open,High,Low,Close,Volume`, one row, and `N/D` for what
+is not known.
 """
 
 import csv
@@ -13,15 +13,15 @@ from urllib.parse import quote
 from chat.errors import BadRequest
 from chat.protocol.bot_queues import STOCK
 
-CSV_BYTES = 64 * 1024  # an honest answer has about 100
+MAX_CSV_BYTES = 64 * 1024  # a valid answer has about 100
 
-BAD_CODE = "That is no stock code: letters, digits, '.', '-' and '^', at most 20, as in /stock=AAPL.US"
+BAD_CODE = "That is not a stock code: letters, digits, '.', '-' and '^', at most 20, as in /stock=AAPL.US"
 
 _CODE = re.compile(r"[A-Za-z0-9.^-]{1,20}", re.ASCII)
 
 
 class BadCsv(Exception):
-    """The service talks nonsense."""
+    """The service's answer is not of the expected form."""
 
 
 def code_of(line: str) -> str:
@@ -33,12 +33,12 @@ def code_of(line: str) -> str:
 
 
 def address(template: str, code: str) -> str:
-    """Where the quote of a code is: the template with {code} replaced."""
+    """The URL of a code's quote: the template with {code} replaced."""
     return template.replace("{code}", quote(code.lower(), safe=""))
 
 
 def sentence(code: str, body: bytes) -> str:
-    """What the robot says to the service's answer. Raises `BadCsv`."""
+    """The reply to the service's answer. Raises `BadCsv`."""
     close = _close(code, body)
     if close is None:
         return f"{code} quote is not available"
@@ -46,21 +46,21 @@ def sentence(code: str, body: bytes) -> str:
 
 
 def _close(code: str, body: bytes) -> Decimal | None:
-    """The closing price, two decimals at least as the service gives them; None if it is not known."""
+    """The closing price, with the decimals that the service gives; None if it is not known."""
     try:
         rows = list(csv.DictReader(io.StringIO(body.decode("utf-8")), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadCsv(str(error)) from None
-    if not rows or rows[0].get("Symbol") is None or rows[0].get("CloseCode") is None:
-        raise BadCsv("no row with Symbol and CloseCode")
+    if not rows or rows[0].get("Symbol") is None or rows[0].get("Close") is None:
+        raise BadCsv("no row with Symbol and Close")
     if rows[0]["Symbol"].upper() != code:
         raise BadCsv("the row of another symbol")
-    if rows[0]["CloseCode"] == "N/D":
+    if rows[0]["Close"] == "N/D":
         return None
     try:
-        price = Decimal(rows[0]["CloseCode"])
+        price = Decimal(rows[0]["Close"])
     except InvalidOperation:
-        raise BadCsv("the price is no number") from None
+        raise BadCsv("the price is not a number") from None
     if not price.is_finite() or price < 0:
-        raise BadCsv("the price is no price")
+        raise BadCsv("the price is negative or not finite")
     return price

@@ -1,10 +1,10 @@
-"""Reads that wait together share a query, as writes share a batch in the journal.
+"""Reads that wait at the same time share a query, as writes share a batch in the event writer.
 
-    ask ─ ask ─ ask ─┐ while the lanes are busy             ┌─ answer to each
-                     └→ one load of all that wait, once each ┘
+    load ─ load ─ load ─┐ while other queries run             ┌─ result to each caller
+                        └→ one query for all that wait, once each ┘
 
-A load begins after the last of its asks, so each answer is as fresh as if it had been read for it alone. A lone
-ask waits for nobody; a thousand sockets that come back at once are a few queries.
+A query begins after the last of the calls that it answers, so each result is as fresh as if it had been read for it
+alone. A lone call waits for nothing; a thousand connections that come back at the same time are a few queries.
 """
 
 import asyncio
@@ -18,63 +18,66 @@ from chat.errors import Unavailable
 K = TypeVar("K")
 V = TypeVar("V")
 
-LANES = 2  # loads at once: one that hangs does not hold up all others
-WAIT_S = 10.0  # who waits longer for his load to begin is told so
+MAX_CONCURRENT_LOADS = 2  # one that hangs does not hold up all others
+WAIT_TIMEOUT_S = 10.0  # a caller whose query has not begun by then gets `Unavailable`
 
 
-class Gather(Generic[K, V]):
-    """`load` reads at most `most` keys at once; what it raises, all who asked for one of them get."""
+class BatchLoader(Generic[K, V]):
+    """Coalesces concurrent `load` calls into one `load_many` of up to `max_batch_size` keys.
 
-    def __init__(self, load: Callable[[list[K]], Awaitable[Mapping[K, V]]], *, most: int) -> None:
-        self._load, self._most = load, most
-        self._waiting: dict[K, list[tuple[float, asyncio.Future[V]]]] = {}  # since when
-        self._lanes: set[asyncio.Task[Any] | None] = set()
+    If `load_many` raises, every caller of that batch gets the exception.
+    """
 
-    async def get(self, key: K) -> V:
-        """What `load` finds for the key, read after this call. Raises what it raises, and `Unavailable`."""
+    def __init__(self, load_many: Callable[[list[K]], Awaitable[Mapping[K, V]]], *, max_batch_size: int) -> None:
+        self._load_many, self._max_batch_size = load_many, max_batch_size
+        self._waiting: dict[K, list[tuple[float, asyncio.Future[V]]]] = {}  # with the time of the call
+        self._workers: set[asyncio.Task[Any] | None] = set()
+
+    async def load(self, key: K) -> V:
+        """What `load_many` finds for the key, read after this call. Raises what it raises, and `Unavailable`."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[V] = loop.create_future()
-        self._waiting.setdefault(key, []).append((loop.time(), answer))
-        if len(self._lanes) < LANES:
-            self._lanes.add(asyncio.create_task(self._lane()))
-        return await answer
+        result: asyncio.Future[V] = loop.create_future()
+        self._waiting.setdefault(key, []).append((loop.time(), result))
+        if len(self._workers) < MAX_CONCURRENT_LOADS:
+            self._workers.add(asyncio.create_task(self._work()))
+        return await result
 
-    async def _lane(self) -> None:
+    async def _work(self) -> None:
         try:
             while self._waiting:
-                if asks := self._take():
-                    await self._settle(asks)
+                if batch := self._take_batch():
+                    await self._load_batch(batch)
         finally:
-            self._lanes.discard(asyncio.current_task())  # in this tick: who asks in the next one begins another
+            self._workers.discard(asyncio.current_task())  # in this tick: a call in the next one starts another
 
-    def _take(self) -> dict[K, list[asyncio.Future[V]]]:
-        """The eldest asks, without those whose askers went away, or have waited for too long."""
-        since = asyncio.get_running_loop().time() - WAIT_S
-        asks: dict[K, list[asyncio.Future[V]]] = {}
-        for key in list(islice(self._waiting, self._most)):
-            for begun, answer in self._waiting.pop(key):
-                if answer.done():
+    def _take_batch(self) -> dict[K, list[asyncio.Future[V]]]:
+        """The oldest calls, without those whose callers went away or have waited for too long."""
+        oldest = asyncio.get_running_loop().time() - WAIT_TIMEOUT_S
+        batch: dict[K, list[asyncio.Future[V]]] = {}
+        for key in list(islice(self._waiting, self._max_batch_size)):
+            for called_at, result in self._waiting.pop(key):
+                if result.done():
                     continue
-                if begun < since:
-                    answer.set_exception(Unavailable("the database is busy or gone; try again in a moment"))
+                if called_at < oldest:
+                    result.set_exception(Unavailable("The database is busy or gone. Try again in a moment."))
                 else:
-                    asks.setdefault(key, []).append(answer)
-        return asks
+                    batch.setdefault(key, []).append(result)
+        return batch
 
-    async def _settle(self, asks: dict[K, list[asyncio.Future[V]]]) -> None:
+    async def _load_batch(self, batch: dict[K, list[asyncio.Future[V]]]) -> None:
         try:
-            found = await self._load(list(asks))
-            told = [(answer, found[key]) for key, answers in asks.items() for answer in answers]
+            found = await self._load_many(list(batch))
+            results = [(result, found[key]) for key, callers in batch.items() for result in callers]
         except (Exception, asyncio.CancelledError) as error:
-            # Cancelled is this lane, or a library from inside it: neither is the askers' end.
-            broken = Unavailable("a part of the server broke off; try again")
-            for answers in asks.values():
-                for answer in answers:
-                    if not answer.done():
-                        answer.set_exception(error if isinstance(error, Exception) else broken)
+            # Cancelled is this worker, or a library from inside it: neither ends the callers.
+            interrupted = Unavailable("The request was interrupted. Try again.")
+            for callers in batch.values():
+                for result in callers:
+                    if not result.done():
+                        result.set_exception(error if isinstance(error, Exception) else interrupted)
             if being_cancelled():
                 raise
         else:
-            for answer, value in told:
-                if not answer.done():
-                    answer.set_result(value)
+            for result, value in results:
+                if not result.done():
+                    result.set_result(value)

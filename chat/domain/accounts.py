@@ -11,13 +11,14 @@ from chat.auth.passwords import Passwords
 from chat.db.errors import DatabaseError, StatementFailed, StatementTimeout
 from chat.db.pool import Database
 from chat.errors import BadRequest, Conflict, NotFound, OutcomeUnknown, Unauthorized, Unavailable
-from chat.protocol.text import BLANK
+from chat.protocol.text import INVISIBLE_LETTERS
 
-USERNAME = re.compile(r"[A-Za-z0-9._-]{3,32}", re.ASCII)  # ASCII, so that no two names look alike
-PASSWORD_BYTES = (8, 1024)
+USERNAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{3,32}", re.ASCII)  # ASCII, so that no two names look alike
+MIN_PASSWORD_BYTES = 8
+MAX_PASSWORD_BYTES = 1024
 
-_BLANK = re.compile(f"[{BLANK}]")
-_TAKEN = {"users_username_key": "username", "users_email_key": "email"}
+_INVISIBLE = re.compile(f"[{INVISIBLE_LETTERS}]")
+_UNIQUE_FIELDS = {"users_username_key": "username", "users_email_key": "email"}  # by constraint
 
 
 class User(NamedTuple):
@@ -30,35 +31,39 @@ class User(NamedTuple):
 
 
 async def sign_up(db: Database, passwords: Passwords, username: str, email: str, password: str) -> User:
-    """A new account, member of the default rooms. Raises `BadRequest`, `Conflict` (taken), `Unavailable`."""
-    if not USERNAME.fullmatch(username):
-        raise BadRequest("username has to be 3 to 32 characters of A-Z, a-z, 0-9, '.', '_' and '-'")
-    email = normalised(email)
-    password_hash = await passwords.hash(_checked(password))
+    """Create an account, a member of the default rooms.
+
+    Raises `BadRequest`, `Conflict` (taken), `Unavailable`, `OutcomeUnknown`.
+    """
+    if not USERNAME_PATTERN.fullmatch(username):
+        raise BadRequest("username has to be 3 to 32 characters of A-Z, a-z, 0-9, '.', '_' and '-'.")
+    email = normalize_email(email)
+    _check_password(password)
+    password_hash = await passwords.hash(password)
     try:
-        row = await db.one("users/add", username=username, email=email, password_hash=password_hash)
+        row = await db.one("users/create", username=username, email=email, password_hash=password_hash)
     except StatementFailed as error:
-        if field := _TAKEN.get(error.constraint):
-            raise Conflict(f"{field} is taken by somebody else", code=f"{field}_taken") from None
+        if field := _UNIQUE_FIELDS.get(error.constraint):
+            raise Conflict(f"{field} is taken by somebody else. Choose another one.", code=f"{field}_taken") from None
         raise
     except StatementTimeout:
-        raise OutcomeUnknown("The database did not answer; try to log in.") from None
+        raise OutcomeUnknown("The database did not answer; the account may exist. Try to log in.") from None
     assert row is not None
     return User._make(row)
 
 
 async def log_in(db: Database, passwords: Passwords, email: str, password: str) -> User:
-    """Whose address and password these are. Raises `Unauthorized`, the same and as late for either mistake."""
+    """The account with this address and password. Raises `Unauthorized`, the same and as late for either mistake."""
     try:
-        row = await db.one("users/by_email", email=normalised(email))
+        row = await db.one("users/get_by_email", email=normalize_email(email))
     except BadRequest:
         row = None
-    tried = password.encode(errors="replace")  # half a surrogate pair fits nothing: sign_up refuses it
-    tried = tried if len(tried) <= PASSWORD_BYTES[1] else b""
-    fits = await passwords.verify(row.password_hash if row else None, tried.decode())
-    if row is None or not fits:
-        raise Unauthorized("e-mail or password is wrong", code="wrong_credentials")
-    if passwords.outdated(row.password_hash):
+    candidate = password.encode(errors="replace")  # half of a surrogate pair matches nothing: sign_up refuses it
+    candidate = candidate if len(candidate) <= MAX_PASSWORD_BYTES else b""
+    matches = await passwords.verify(row.password_hash if row else None, candidate.decode())
+    if row is None or not matches:
+        raise Unauthorized("The e-mail address or the password is wrong.", code="wrong_credentials")
+    if passwords.needs_rehash(row.password_hash):
         with suppress(Unavailable, DatabaseError):  # then at the next log-in
             new_hash = await passwords.hash(password)
             await db.run("users/rehash", user_id=row.id, old_hash=row.password_hash, new_hash=new_hash)
@@ -67,28 +72,26 @@ async def log_in(db: Database, passwords: Passwords, email: str, password: str) 
 
 async def get(db: Database, user_id: int) -> User:
     """The account with this id. Raises `NotFound`."""
-    row = await db.one("users/by_id", user_id=user_id)
+    row = await db.one("users/get", user_id=user_id)
     if row is None:
-        raise NotFound("there is no such user")
+        raise NotFound("There is no such user.")
     return User._make(row)
 
 
-def normalised(email: str) -> str:
-    """The address as it is stored and looked for: no DNS is asked. Raises `BadRequest`."""
-    if blank := _BLANK.search(email):  # the library refuses the other invisible ones
-        raise BadRequest(f"email is not valid: it has the character U+{ord(blank[0]):04X}, which nobody can see")
+def normalize_email(email: str) -> str:
+    """The address as it is stored and looked up. No DNS is asked. Raises `BadRequest`."""
+    if invisible := _INVISIBLE.search(email):  # the library refuses the other invisible ones
+        raise BadRequest(f"email is not valid: it has the invisible character U+{ord(invisible[0]):04X}.")
     try:
         return validate_email(email, check_deliverability=False, test_environment=True).normalized
     except (EmailNotValidError, UnicodeError) as error:
         raise BadRequest(f"email is not valid: {error}") from None
 
 
-def _checked(password: str) -> str:
+def _check_password(password: str) -> None:
     try:
         size = len(password.encode())
     except UnicodeEncodeError:
-        raise BadRequest("password has characters that are not Unicode text") from None
-    if not PASSWORD_BYTES[0] <= size <= PASSWORD_BYTES[1]:
-        least, most = PASSWORD_BYTES
-        raise BadRequest(f"password has {size} bytes; {least} to {most:,} are allowed")
-    return password
+        raise BadRequest("password has characters that are not Unicode text.") from None
+    if not MIN_PASSWORD_BYTES <= size <= MAX_PASSWORD_BYTES:
+        raise BadRequest(f"password has {size} bytes; {MIN_PASSWORD_BYTES} to {MAX_PASSWORD_BYTES:,} are allowed.")

@@ -1,25 +1,37 @@
-"""Who is in a room."""
+"""Members of rooms: joining, leaving, listing."""
 
-from typing import Any
+from datetime import datetime
+from typing import NamedTuple
 
 from chat.db.pool import Database
-from chat.domain.rooms import _no_such_room
-from chat.eventlog.writer import Journal
+from chat.eventlog.refusals import no_such_room
+from chat.eventlog.writer import EventWriter
 
 
-async def join(journal: Journal, user_id: int, room_id: int) -> None:
-    """Makes the user a member of a public room; nothing happens if he is. Raises `NotFound`, `Forbidden`, …"""
-    await journal.change("members/join", room_id=room_id, user_id=user_id)
+class Member(NamedTuple):
+    """A member of a room."""
+
+    user_id: int
+    username: str
+    role: str
+    is_bot: bool
+    joined_at: datetime
 
 
-async def leave(journal: Journal, user_id: int, room_id: int) -> None:
-    """Ends the user's membership; nothing happens if there is none. Raises `NotFound`, …"""
-    await journal.change("members/leave", room_id=room_id, user_id=user_id)
+async def join(writer: EventWriter, user_id: int, room_id: int) -> None:
+    """Make the user a member of a public room, unless they are one. Raises `NotFound`, `Forbidden` (archived) and what
+    `EventWriter.run` raises."""
+    await writer.run("members/join", room_id=room_id, user_id=user_id)
 
 
-async def members(db: Database, reader_id: int, room_id: int, *, after: int, most: int) -> list[Any]:
-    """At most `most` members with a user id above `after`: see sql/members/list.sql. Raises `NotFound`."""
-    rows = await db.all("members/list", room_id=room_id, reader_id=reader_id, after=after, most=most)
+async def leave(writer: EventWriter, user_id: int, room_id: int) -> None:
+    """End the user's membership, if there is one. Raises `NotFound` and what `EventWriter.run` raises."""
+    await writer.run("members/leave", room_id=room_id, user_id=user_id)
+
+
+async def list_members(db: Database, reader_id: int, room_id: int, *, after: int, limit: int) -> list[Member]:
+    """At most `limit` members with a user id above `after`, by id. Raises `NotFound`."""
+    rows = await db.all("members/list", room_id=room_id, reader_id=reader_id, after=after, limit=limit)
     if not rows:
-        raise _no_such_room()
-    return [row for row in rows if row.user_id is not None]
+        raise no_such_room()
+    return [Member._make(row) for row in rows if row.user_id is not None]

@@ -1,14 +1,17 @@
-"""Saying something in a room."""
+"""Sending messages."""
 
 import asyncio
 from secrets import token_urlsafe
 
-from chat.eventlog.writer import Answer, Journal
+from chat.eventlog.write_queue import WriteResult
+from chat.eventlog.writer import EventWriter
 
 
-def post(journal: Journal, user_id: int, room_id: int, text: str, client_id: str | None) -> asyncio.Future[Answer]:
-    """Puts a message (cleaned text) into the log; a public room is joined by it.
+def send_message(
+    writer: EventWriter, user_id: int, room_id: int, text: str, request_id: str | None
+) -> asyncio.Future[WriteResult]:
+    """Append a message (cleaned text) to the log; the user joins a public room by it.
 
-    Without a clientId it gets one here, so that the journal can repeat it. Errors: see `Journal.append`.
+    Without a requestId it gets one here, so that the writer can repeat it. Raises and ends as `EventWriter.append`.
     """
-    return journal.append(room_id, user_id, client_id or token_urlsafe(12), text)
+    return writer.append(room_id, user_id, request_id or token_urlsafe(12), text)

@@ -1,14 +1,19 @@
-"""How far a user has read."""
+"""Read markers: how far a user has read a room."""
 
 from chat.db.pool import Database
 from chat.errors import Forbidden
 from chat.protocol.codec import encode
-from chat.protocol.frames import READ, Read
+from chat.protocol.frames import FrameType, ReadMarker
+from chat.protocol.notifications import Notification, Subject
 
 
-async def read(db: Database, user_id: int, room_id: int, message_no: int) -> tuple[int, bytes]:
-    """Raises how far a member has read; what it is now, and the frame that says so. Raises `Forbidden`."""
-    now = await db.value("members/read", room_id=room_id, user_id=user_id, message_no=message_no)
+async def mark_read(db: Database, user_id: int, room_id: int, message_no: int) -> Notification:
+    """Move the member's read marker forward, never back. Return what to tell the user's other connections.
+
+    Raises `Forbidden` for users who are not members, and `DatabaseError`.
+    """
+    now = await db.value("members/mark_read", room_id=room_id, user_id=user_id, message_no=message_no)
     if now is None:
-        raise Forbidden("only members of a room can mark what they have read", code="not_a_member")
-    return READ, encode(Read(room_id, now))
+        raise Forbidden("Only members of a room can move their read marker. Join it first.", code="not_a_member")
+    frame = encode(ReadMarker(room_id, now))
+    return Notification(room_id, None, FrameType.READ_MARKER, frame, (Subject(user_id, True),))

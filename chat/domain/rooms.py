@@ -1,73 +1,79 @@
-"""Rooms. What changes a room goes through the journal and becomes an event of its log."""
+"""Rooms: creating, listing. What changes a room goes through the event writer and becomes an event of its log."""
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from chat.db.batch_loader import Gather
+from chat.db.batch_loader import BatchLoader
 from chat.db.pool import Database
-from chat.errors import NotFound
-from chat.eventlog.writer import Journal
-from chat.protocol.frames import ROOM_NAME_CHARS, TOPIC_CHARS
-from chat.protocol.text import clean_line
+from chat.eventlog.refusals import no_such_room
+from chat.eventlog.writer import EventWriter
+from chat.protocol.text import MAX_ROOM_NAME_CHARS, MAX_TOPIC_CHARS, clean_line
 
-TOGETHER = 20  # users whose rooms one query reads: its rows come in one tick of the loop
+MAX_BATCH = 20  # users whose rooms one query reads: its rows come in one tick of the loop
 
 
 class Room(NamedTuple):
-    """A room as one user sees it: `members` is how many there are, `member` whether he is one."""
+    """A room as one user sees it. `read_message_no`: 0 for users who are not members."""
 
     id: int
     name: str
     kind: str
     topic: str
     created_at: datetime
-    members: int
-    member: bool
+    member_count: int
+    is_member: bool
     last_seq: int
     last_message_no: int
     read_message_no: int
 
 
-async def visible(db: Database, user_id: int) -> list[Room]:
+class JoinedRoom(NamedTuple):
+    """A room of a user, as a new connection needs it."""
+
+    user_id: int
+    room_id: int
+    name: str
+    last_seq: int
+    last_message_no: int
+    read_message_no: int
+
+
+async def list_visible(db: Database, user_id: int) -> list[Room]:
     """The public rooms and the user's own, by id."""
-    return [Room._make(row) for row in await db.all("rooms/visible", user_id=user_id, room_id=None)]
+    return [Room._make(row) for row in await db.all("rooms/list_visible", user_id=user_id, room_id=None)]
 
 
 async def get(db: Database, user_id: int, room_id: int) -> Room:
-    """One of them. Raises `NotFound`."""
-    row = await db.one("rooms/visible", user_id=user_id, room_id=room_id)
+    """A room that the user may read. Raises `NotFound`."""
+    row = await db.one("rooms/list_visible", user_id=user_id, room_id=room_id)
     if row is None:
-        raise _no_such_room()
+        raise no_such_room()
     return Room._make(row)
 
 
-class Joined:
-    """The rooms of a user as a new socket needs them. Sockets that come at the same time share a query."""
+class RoomListLoader:
+    """Loads the rooms of users. Connections that come at the same time share a query."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._gather: Gather[int, list[Any]] = Gather(self._load, most=TOGETHER)
+        self._loader: BatchLoader[int, list[JoinedRoom]] = BatchLoader(self._load, max_batch_size=MAX_BATCH)
 
-    async def of(self, user_id: int) -> list[Any]:
-        """The rows of sql/rooms/joined.sql."""
-        return await self._gather.get(user_id)
+    async def load(self, user_id: int) -> list[JoinedRoom]:
+        """The rooms of a user that are not archived, by id."""
+        return await self._loader.load(user_id)
 
-    async def _load(self, user_ids: list[int]) -> dict[int, list[Any]]:
-        found: dict[int, list[Any]] = {user_id: [] for user_id in user_ids}
-        for row in await self._db.all("rooms/joined", user_ids=user_ids):
-            found[row.user_id].append(row)
+    async def _load(self, user_ids: list[int]) -> dict[int, list[JoinedRoom]]:
+        found: dict[int, list[JoinedRoom]] = {user_id: [] for user_id in user_ids}
+        for row in await self._db.all("rooms/list_joined", user_ids=user_ids):
+            found[row.user_id].append(JoinedRoom._make(row))
         return found
 
 
-async def create(journal: Journal, user_id: int, name: str, topic: str) -> Room:
-    """A new public room with its owner. Raises `BadRequest`, `Conflict` (taken), `Unavailable`, `OutcomeUnknown`."""
-    name = clean_line(name, "name", 1, ROOM_NAME_CHARS)
-    topic = clean_line(topic, "topic", 0, TOPIC_CHARS)
-    answer = await journal.change("rooms/create", name=name, topic=topic, user_id=user_id)
-    event = answer.event
+async def create(writer: EventWriter, user_id: int, name: str, topic: str) -> Room:
+    """Create a public room with its owner. Raises `BadRequest`, `Conflict` (taken), `Unavailable`, `OutcomeUnknown`."""
+    name = clean_line(name, "name", 1, MAX_ROOM_NAME_CHARS)
+    topic = clean_line(topic, "topic", 0, MAX_TOPIC_CHARS)
+    result = await writer.run("rooms/create", name=name, topic=topic, user_id=user_id)
+    event = result.event
     assert event is not None
     return Room(event.room_id, name, "public", topic, event.created_at, 1, True, event.seq, 0, 0)
-
-
-def _no_such_room() -> NotFound:
-    return NotFound("there is no such room")

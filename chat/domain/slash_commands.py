@@ -1,34 +1,44 @@
-"""Commands: lines that a robot answers. They are no messages; what the robot says is one.
+"""Slash commands: lines that a bot answers. They are not messages; the bot's answer is one.
 
-    /stock=CODE ─ row ─ queue JOBSITY_RECEIVER ─ robot ─ queue JOBSITY_PUBLISHER ─ row's outcome + event
+    /stock=CODE ─ row ─ queue JOBSITY_RECEIVER ─ bot ─ queue JOBSITY_PUBLISHER ─ row's outcome + event
 
-Each command has one visible outcome. Reply and deadline both try to set it, under the room's lock; the winner's
-message commits with it. So a reply that comes twice, late or after a crash says nothing a second time.
+Each command has one visible outcome. Reply and deadline both try to set it, under the room's lock; the winner's message
+commits with it. So a reply that comes twice, late or after a crash writes nothing a second time.
 """
 
 import asyncio
 import logging
 import re
 from secrets import token_urlsafe
+from typing import NamedTuple
 
 from chat.auth.tokens import Identity
 from chat.broker.base import Broker, QueueMessage
 from chat.db.errors import DatabaseError, StatementTimeout
 from chat.db.pool import Database
-from chat.errors import BadRequest, Conflict, Forbidden, NotFound, OutcomeUnknown, Unavailable
-from chat.eventlog.writer import Journal
-from chat.protocol.bot_queues import COMMAND_QUEUE, REPLY_QUEUE, STOCK, STOCK_SERVICE_DOWN
-from chat.protocol.codec import encode, number
-from chat.protocol.frames import MESSAGE, MessageFrame, Post, decode
-from chat.protocol.notifications import encode_notifications
+from chat.errors import BadRequest, OutcomeUnknown, Unavailable
+from chat.eventlog.refusals import REFUSALS
+from chat.eventlog.writer import EventWriter
+from chat.protocol.bot_queues import COMMAND_QUEUE, REPLY_QUEUE, STOCK, STOCK_UNAVAILABLE, BotMessage
+from chat.protocol.codec import encode, parse_bigint
+from chat.protocol.frames import FrameType, MessageFrame, SendMessage, decode
+from chat.protocol.notifications import Notification, encode_notifications
 from chat.protocol.text import clean_text
 
 log = logging.getLogger(__name__)
 
 ANSWERED, EXPIRED = "answered", "expired"
-OVERDUE_ROWS = 100  # closed at a time
+EXPIRE_BATCH = 100  # overdue commands that are closed at a time
 
 _LINE = re.compile(r"/(\w{1,32})=(.*)")  # one line: `.` stops at a line break
+
+
+class OverdueCommand(NamedTuple):
+    """An open command whose deadline has passed."""
+
+    id: int
+    room_id: int
+    line: str
 
 
 def is_command(text: str) -> bool:
@@ -36,110 +46,111 @@ def is_command(text: str) -> bool:
     return _LINE.fullmatch(text) is not None
 
 
-class Commands:
-    """Asks robots and lets them answer.
+class SlashCommands:
+    """Hands commands to bots and writes their answers.
 
-    `timeout_s`: when a command's time is up; `write_timeout_s`: when its author knows whether it was asked.
+    `timeout_s`: by when a bot has to answer; `write_timeout_s`: by when the author knows whether it was asked.
     """
 
     def __init__(
-        self, db: Database, journal: Journal, broker: Broker, *, timeout_s: float, write_timeout_s: float
+        self, db: Database, writer: EventWriter, broker: Broker, *, timeout_s: float, write_timeout_s: float
     ) -> None:
-        self._db, self._journal, self._broker = db, journal, broker
+        self._db, self._writer, self._broker = db, writer, broker
         self._timeout_s, self._write_timeout_s = timeout_s, write_timeout_s
-        broker.consume(REPLY_QUEUE, self.reply)
+        broker.consume(REPLY_QUEUE, self.on_reply)
 
-    async def ask(self, who: Identity, room_id: int, line: str, client_id: str | None) -> bool:
-        """Hands a command to its robot and shows the line to the room; whether it was asked before.
+    async def run(self, identity: Identity, room_id: int, line: str, request_id: str | None) -> bool:
+        """Hand a command to its bot and show the line to the room. Return whether that had been done before.
 
-        Raises `BadRequest` (unknown command), `NotFound`, `Forbidden`, `Conflict`, `Unavailable` (nothing was
-        asked) or `OutcomeUnknown`.
+        Raises `BadRequest` (unknown command), `NotFound`, `Forbidden`, `Conflict`, `Unavailable` (no bot was asked) or
+        `OutcomeUnknown`.
         """
-        name = _LINE.fullmatch(line)
-        if name is None or name[1] != STOCK:
-            raise BadRequest(f"there is no such command; known: /{STOCK}=CODE", code="unknown_command")
-        client_id = client_id or token_urlsafe(12)
+        match = _LINE.fullmatch(line)
+        if match is None or match[1] != STOCK:
+            raise BadRequest(f"There is no such command. Known: /{STOCK}=CODE.", code="unknown_command")
+        request_id = request_id or token_urlsafe(12)
         try:
             async with asyncio.timeout(self._write_timeout_s):
-                command_id, duplicate = await self._note(who.user_id, room_id, line, client_id)
+                command_id, duplicate = await self._record(identity.user_id, room_id, line, request_id)
                 if not duplicate:
-                    await self._send(who, room_id, line, command_id)
+                    await self._enqueue(identity, room_id, line, command_id)
         except TimeoutError:
-            raise OutcomeUnknown("This took too long. Repeat it with the same clientId.") from None
+            raise OutcomeUnknown("This took too long. Repeat it with the same requestId.") from None
         if not duplicate:
-            frame = encode(MessageFrame(room_id, line, who.email, who.user_id, who.username, clientId=client_id))
-            self._broker.publish(encode_notifications([(room_id, None, MESSAGE, who.user_id, frame)]))
+            self._show(identity, room_id, line, request_id)
         return duplicate
 
-    async def _note(self, user_id: int, room_id: int, line: str, client_id: str) -> tuple[int, bool]:
-        """The command's row: its id, and whether it stood there before."""
-        listening = await self._broker.has_consumers(COMMAND_QUEUE)
+    async def _record(self, user_id: int, room_id: int, line: str, request_id: str) -> tuple[int, bool]:
+        """Insert the command's row. Return its id, and whether it was there before."""
+        has_bot = await self._broker.has_consumers(COMMAND_QUEUE)
         while True:
             try:
                 row = await self._db.one(
-                    "commands/ask",
+                    "commands/create",
                     room_id=room_id,
                     user_id=user_id,
                     line=line,
-                    client_id=client_id,
-                    listening=listening,
+                    client_id=request_id,
+                    has_bot=has_bot,
                 )
             except StatementTimeout:
-                raise OutcomeUnknown("The database did not answer. Repeat it with the same clientId.") from None
+                raise OutcomeUnknown("The database did not answer. Repeat it with the same requestId.") from None
             assert row is not None
             if row.id is not None:
-                return row.id, row.verdict == "duplicate"
-            if row.verdict == "unavailable":
-                raise Unavailable(f"{STOCK_SERVICE_DOWN}: no robot is listening; try again later")
-            if row.verdict == "not_found":
-                raise NotFound("there is no such room")
-            if row.verdict == "archived":
-                raise Forbidden("this room is archived: nobody writes there any more", code="archived")
-            if row.verdict == "reused":
-                raise Conflict("this clientId belongs to another message", code="client_id_reused")
-            await self._journal.change("members/join", room_id=room_id, user_id=user_id)
+                return row.id, row.status == "duplicate"
+            if row.status == "unavailable":
+                raise Unavailable(f"{STOCK_UNAVAILABLE}: no bot listens to this command. Try again later.")
+            if refusal := REFUSALS.get(row.status):
+                raise refusal()
+            await self._writer.run("members/join", room_id=room_id, user_id=user_id)
 
-    async def _send(self, who: Identity, room_id: int, line: str, command_id: int) -> None:
-        body = encode({"type": MESSAGE, "chatmessage": line, "chatuser": who.email, "chatroomId": room_id})
+    async def _enqueue(self, identity: Identity, room_id: int, line: str, command_id: int) -> None:
+        body = encode(BotMessage(line, identity.email, room_id))
         try:
-            await self._broker.enqueue(COMMAND_QUEUE, QueueMessage(body, str(command_id)), expires_s=self._timeout_s)
+            message = QueueMessage(body, str(command_id))
+            await self._broker.enqueue(COMMAND_QUEUE, message, expires_s=self._timeout_s)
         except Unavailable:
-            if await self._withdraw(command_id):
+            if await self._cancel(command_id):
                 raise
 
-    async def _withdraw(self, command_id: int) -> bool:
-        """Takes a command back that reached no robot. False: its deadline came first, and its outcome is in the room.
+    async def _cancel(self, command_id: int) -> bool:
+        """Take a command back that reached no bot. False: its deadline came first, and its outcome is in the room.
 
         Raises `OutcomeUnknown` where the row may have stayed: it would still get an outcome when it expires.
         """
         try:
-            return await self._db.value("commands/withdraw", command_id=command_id) is not None
+            return await self._db.value("commands/cancel", command_id=command_id) is not None
         except DatabaseError:
-            raise OutcomeUnknown("The command may be answered later. Repeat it with the same clientId.") from None
+            raise OutcomeUnknown("The command may be answered later. Repeat it with the same requestId.") from None
 
-    async def reply(self, letter: QueueMessage) -> None:
-        """Says what a robot answered. Raises when it could not be stored: the letter has to come again."""
+    def _show(self, identity: Identity, room_id: int, line: str, request_id: str) -> None:
+        """Show the line to the room. It is not in the log, so it has no seq."""
+        frame = MessageFrame(room_id, line, identity.email, identity.user_id, identity.username, request_id=request_id)
+        self._broker.publish(encode_notifications([Notification(room_id, None, FrameType.MESSAGE, encode(frame))]))
+
+    async def on_reply(self, message: QueueMessage) -> None:
+        """Write what a bot answered. Raises what `EventWriter.run` raises: then the message has to come again."""
         try:
-            said = decode(letter.body)
-            if not isinstance(said, Post):
-                raise BadRequest("a message was expected")
-            command_id = number(letter.correlation_id) if letter.correlation_id else None
-            text = clean_text(said.chatmessage)
+            reply = decode(message.body)
+            if not isinstance(reply, SendMessage):
+                raise BadRequest("A message was expected.")
+            command_id = parse_bigint(message.correlation_id) if message.correlation_id else None
+            text = clean_text(reply.chatmessage)
         except BadRequest as error:
-            log.warning("a robot's answer is dropped: %s", error.text)
+            log.warning("a bot's reply is dropped: %s", error.text)
             return
-        answered = await self._settle(command_id, said.chatroomId, ANSWERED, text)
-        if not answered:
-            log.info("a robot's answer came too late, or twice")
+        if not await self._set_outcome(command_id, reply.chatroom_id, ANSWERED, text):
+            log.info("a bot's reply came too late, or twice")
 
     async def expire(self) -> None:
-        """Says for each command whose time is up that nobody answered. Every process may do it."""
-        seconds = self._timeout_s
-        for row in await self._db.all("commands/overdue", seconds=seconds, most=OVERDUE_ROWS):
-            await self._settle(row.id, row.room_id, EXPIRED, STOCK_SERVICE_DOWN)
+        """Write for each overdue command that no bot answered. Every process may do it."""
+        rows = await self._db.all("commands/list_overdue", seconds=self._timeout_s, limit=EXPIRE_BATCH)
+        for command in map(OverdueCommand._make, rows):
+            await self._set_outcome(command.id, command.room_id, EXPIRED, STOCK_UNAVAILABLE)
 
-    async def _settle(self, command_id: int | None, room_id: int, outcome: str, text: str) -> bool:
-        answer = await self._journal.change(
-            "commands/answer", command_id=command_id, room_id=room_id, outcome=outcome, body=text
+    async def _set_outcome(self, command_id: int | None, room_id: int, outcome: str, text: str) -> bool:
+        """Whether this call set the outcome. Without an id it is that of the room's oldest open command."""
+        result = await self._writer.run(
+            "commands/settle", command_id=command_id, room_id=room_id, outcome=outcome, body=text
         )
-        return answer.event is not None
+        return result.event is not None

@@ -1,11 +1,21 @@
-"""An event of a room's log, and its finished JSON. Pure."""
+"""An event of a room's log: its row, its finished JSON, and whom it makes a member. Pure."""
 
 from collections.abc import Iterable
 from datetime import datetime
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 from chat.protocol.codec import encode
-from chat.protocol.frames import MEMBER, MESSAGE, ROOM, MemberFrame, MessageFrame, RoomFrame
+from chat.protocol.frames import FrameType, MemberFrame, MemberRoom, MessageFrame, RoomFrame
+from chat.protocol.notifications import Notification, Subject
+
+
+class EventKind(IntEnum):
+    """The kinds of events, as numbers in the database: each is the type of the frame that shows it."""
+
+    MESSAGE = FrameType.MESSAGE
+    MEMBER = FrameType.MEMBER
+    ROOM = FrameType.ROOM
 
 
 class Event(NamedTuple):
@@ -20,21 +30,36 @@ class Event(NamedTuple):
     body: str | None
     message_no: int | None
     data: dict[str, Any] | None
-    client_id: str | None
+    request_id: str | None
     created_at: datetime
 
 
 def event_frame(event: Event) -> bytes:
     """The event's finished JSON. The only place that makes it."""
-    room_id, seq, kind, user_id, username, email, body, message_no, data, client_id, at = event
-    if kind == MESSAGE:
-        return encode(MessageFrame(room_id, body or "", email, user_id, username, seq, message_no, client_id, at))
+    room_id, seq, kind, user_id, username, email, body, message_no, data, request_id, at = event
+    if kind == EventKind.MESSAGE:
+        return encode(MessageFrame(room_id, body or "", email, user_id, username, seq, message_no, request_id, at))
     facts = data or {}
-    if kind == MEMBER:
-        return encode(MemberFrame(room_id, seq, user_id, username, facts["action"], at, facts.get("room")))
-    if kind == ROOM:
+    if kind == EventKind.MEMBER:
+        room = MemberRoom(**facts["room"]) if "room" in facts else None
+        return encode(MemberFrame(room_id, seq, user_id, username, facts["action"], at, room))
+    if kind == EventKind.ROOM:
         return encode(RoomFrame(room_id, seq, facts["action"], facts["name"], facts["topic"], at))
     raise ValueError(f"no frame for events of kind {kind}")
+
+
+def event_subjects(event: Event) -> tuple[Subject, ...]:
+    """Whom the event makes a member of its room, and whose membership it ends. A function of the row alone."""
+    if event.kind == EventKind.MEMBER:
+        return (Subject(event.user_id, (event.data or {})["action"] == "joined"),)
+    if event.kind == EventKind.ROOM and event.seq == 1:  # a room is created with its owner in it
+        return (Subject(event.user_id, True),)
+    return ()
+
+
+def event_notification(event: Event) -> Notification:
+    """The event as processes tell it to one another, and as the hub takes it."""
+    return Notification(event.room_id, event.seq, event.kind, event_frame(event), event_subjects(event))
 
 
 def event_array(events: Iterable[Event]) -> bytes:

@@ -1,93 +1,106 @@
-"""Reading what was said."""
+"""Reading the log: pages of messages for people, stretches of events for clients and for the relay.
+
+Readers that wait at the same time share a query, and the same page is read once.
+"""
 
 from collections.abc import Iterable
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from chat.db.batch_loader import Gather
+from chat.db.batch_loader import BatchLoader
 from chat.db.pool import Database
-from chat.errors import NotFound
 from chat.eventlog.event import Event, event_array
+from chat.eventlog.refusals import no_such_room
 
-TOGETHER = 16  # pages that one query reads
-LARGE = 200  # rows; a larger page is read alone: the rows of a query come in one tick of the loop
+MAX_BATCH = 16  # pages that one query reads
+MAX_BATCHED_PAGE = 200  # rows; a larger page is read alone, because the rows of a query come in one tick of the loop
 
 
-class _Before(NamedTuple):
+class _PageBefore(NamedTuple):
     room_id: int
     reader_id: int
     before: int | None
-    most: int
+    limit: int
 
 
-class _After(NamedTuple):
+class _EventsAfter(NamedTuple):
     room_id: int
     reader_id: int | None
     after: int
-    most: int
+    limit: int
 
 
-class History:
-    """What was said. Readers who wait at the same time share a query, and the same page is read once."""
+class Stretch(NamedTuple):
+    """Events of a room, dense, and the room's last seq when they were read."""
+
+    last_seq: int
+    events: list[Event]
+
+
+class EventReader:
+    """Reads messages and events of rooms."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._before: Gather[_Before, bytes | None] = Gather(self._load_before, most=TOGETHER)
-        self._after: Gather[_After, tuple[int, list[Event]] | None] = Gather(self._load_after, most=TOGETHER)
+        self._pages: BatchLoader[_PageBefore, bytes | None] = BatchLoader(self._load_pages, max_batch_size=MAX_BATCH)
+        self._stretches: BatchLoader[_EventsAfter, Stretch | None] = BatchLoader(
+            self._load_stretches, max_batch_size=MAX_BATCH
+        )
 
-    async def page(self, reader_id: int, room_id: int, *, before: int | None, after: int | None, most: int) -> bytes:
+    async def page(self, reader_id: int, room_id: int, *, before: int | None, after: int | None, limit: int) -> bytes:
         """Messages between two numbers (both excluded), oldest first: the first ones after `after`, else the last.
 
         A finished JSON array. Raises `NotFound`.
         """
         if after is None:
-            page = await self._before.get(_Before(room_id, reader_id, before, most))
+            page = await self._pages.load(_PageBefore(room_id, reader_id, before, limit))
         else:
             rows = await self._db.all(
-                "messages/after", room_id=room_id, reader_id=reader_id, after=after, before=before, most=most
+                "messages/list_after", room_id=room_id, reader_id=reader_id, after=after, before=before, limit=limit
             )
             page = event_array(_events(rows)) if rows else None
         if page is None:
-            raise _no_such_room()
+            raise no_such_room()
         return page
 
-    async def events(self, reader_id: int | None, room_id: int, *, after: int, most: int) -> tuple[int, list[Event]]:
-        """The room's last seq, and at most `most` events after `after`, dense. Raises `NotFound`.
+    async def events(self, reader_id: int | None, room_id: int, *, after: int, limit: int) -> Stretch:
+        """At most `limit` events after `after`. Raises `NotFound`.
 
-        `reader_id` None is the server itself, which repairs gaps.
+        `reader_id` None is the server itself, which fills gaps.
         """
-        ask = _After(room_id, reader_id, after, most)
-        found = await self._after.get(ask) if most <= LARGE else (await self._load_after([ask]))[ask]
+        request = _EventsAfter(room_id, reader_id, after, limit)
+        if limit <= MAX_BATCHED_PAGE:
+            found = await self._stretches.load(request)
+        else:
+            found = (await self._load_stretches([request]))[request]
         if found is None:
-            raise _no_such_room()
+            raise no_such_room()
         return found
 
-    async def _load_before(self, asks: list[_Before]) -> dict[_Before, bytes | None]:
-        room_ids, reader_ids, befores, mosts = map(list, zip(*asks, strict=True))
+    async def _load_pages(self, requests: list[_PageBefore]) -> dict[_PageBefore, bytes | None]:
+        room_ids, reader_ids, befores, limits = map(list, zip(*requests, strict=True))
         rows = await self._db.all(
-            "messages/before", room_ids=room_ids, reader_ids=reader_ids, befores=befores, mosts=mosts
+            "messages/list_before", room_ids=room_ids, reader_ids=reader_ids, befores=befores, limits=limits
         )
-        found: dict[_Before, bytes | None] = dict.fromkeys(asks)
-        for numbers, page in groupby(rows, itemgetter(0)):
+        found: dict[_PageBefore, bytes | None] = dict.fromkeys(requests)
+        for ordinals, page in groupby(rows, itemgetter(0)):
             array = event_array(_events(row[1:] for row in page))
-            found.update((asks[int(number) - 1], array) for number in numbers.split())
+            found.update((requests[ordinal - 1], array) for ordinal in ordinals)
         return found
 
-    async def _load_after(self, asks: list[_After]) -> dict[_After, tuple[int, list[Event]] | None]:
-        room_ids, reader_ids, afters, mosts = map(list, zip(*asks, strict=True))
-        rows = await self._db.all("events/after", room_ids=room_ids, reader_ids=reader_ids, afters=afters, mosts=mosts)
-        found: dict[_After, tuple[int, list[Event]] | None] = dict.fromkeys(asks)
-        for (numbers, last), page in groupby(rows, itemgetter(0, 1)):
-            stretch = last, _events(row[2:] for row in page)
-            found.update((asks[int(number) - 1], stretch) for number in numbers.split())
+    async def _load_stretches(self, requests: list[_EventsAfter]) -> dict[_EventsAfter, Stretch | None]:
+        room_ids, reader_ids, afters, limits = map(list, zip(*requests, strict=True))
+        rows = await self._db.all(
+            "events/list_after", room_ids=room_ids, reader_ids=reader_ids, afters=afters, limits=limits
+        )
+        found: dict[_EventsAfter, Stretch | None] = dict.fromkeys(requests)
+        for (ordinals, last_seq), page in groupby(rows, itemgetter(0, 1)):
+            stretch = Stretch(last_seq, _events(row[2:] for row in page))
+            found.update((requests[ordinal - 1], stretch) for ordinal in ordinals)
         return found
 
 
 def _events(rows: Iterable[Any]) -> list[Event]:
     """The events of rows; a row of nulls stands for none."""
     return [Event._make(row) for row in rows if row[0] is not None]
-
-
-def _no_such_room() -> NotFound:
-    return NotFound("there is no such room")

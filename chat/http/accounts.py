@@ -1,43 +1,40 @@
 """Accounts over REST: sign-up, log-in, the user's own account."""
 
-from typing import Any
-
 from aiohttp import web
 
 from chat.auth.tokens import Identity
-from chat.domain import accounts as users
+from chat.domain import accounts
 from chat.domain.accounts import User
-from chat.http import app_keys as keys
-from chat.http.requests import _body
-from chat.http.responses import _json
-from chat.protocol.schemas import LogIn, SignUp
+from chat.http import app_keys
+from chat.http.requests import parse_body
+from chat.http.responses import json_response
+from chat.protocol.schemas import LogIn, LoginBody, SignUp, UserBody
 
 
 async def sign_up(request: web.Request) -> web.Response:
     """201: a new account and its token."""
-    asked = await _body(request, SignUp)
-    user = await users.sign_up(
-        request.app[keys.DB], request.app[keys.PASSWORDS], asked.username, asked.email, asked.password
-    )
-    return _json(_session(request, user), status=201)
+    body = await parse_body(request, SignUp)
+    db, passwords = request.app[app_keys.DB], request.app[app_keys.PASSWORDS]
+    user = await accounts.sign_up(db, passwords, body.username, body.email, body.password)
+    return _login_response(request, user, status=201)
 
 
 async def log_in(request: web.Request) -> web.Response:
     """200: a new token."""
-    asked = await _body(request, LogIn)
-    user = await users.log_in(request.app[keys.DB], request.app[keys.PASSWORDS], asked.email, asked.password)
-    return _json(_session(request, user))
+    body = await parse_body(request, LogIn)
+    user = await accounts.log_in(request.app[app_keys.DB], request.app[app_keys.PASSWORDS], body.email, body.password)
+    return _login_response(request, user)
 
 
-async def me(request: web.Request, who: Identity) -> web.Response:
-    """200: the user that the token belongs to."""
-    return _json(_user(await users.get(request.app[keys.DB], who.user_id)))
+async def get_me(request: web.Request, identity: Identity) -> web.Response:
+    """200: the account that the token belongs to."""
+    return json_response(_user_body(await accounts.get(request.app[app_keys.DB], identity.user_id)))
 
 
-def _session(request: web.Request, user: User) -> dict[str, Any]:
-    token, expires_at = request.app[keys.TOKENS].issue(user.id, user.username, user.email)
-    return {"token": token, "expiresAt": expires_at, "user": _user(user)}
+def _login_response(request: web.Request, user: User, status: int = 200) -> web.Response:
+    token, expires_at = request.app[app_keys.TOKENS].issue(user.id, user.username, user.email)
+    return json_response(LoginBody(token, expires_at, _user_body(user)), status)
 
 
-def _user(user: User) -> dict[str, Any]:
-    return {"id": user.id, "username": user.username, "email": user.email, "createdAt": user.created_at}
+def _user_body(user: User) -> UserBody:
+    return UserBody(*user)

@@ -1,7 +1,6 @@
 """What hangs on the application, each under a typed key."""
 
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -10,39 +9,26 @@ from chat.auth.tokens import Tokens
 from chat.broker.base import Broker
 from chat.config import Settings
 from chat.db.pool import Database
-from chat.domain.rooms import Joined
-from chat.domain.slash_commands import Commands
-from chat.eventlog.reader import History
-from chat.eventlog.writer import Journal
-from chat.realtime.hub import Hub
-
-
-class Session(Protocol):
-    """A websocket."""
-
-    def beat(self, patience_s: float) -> None:
-        """Pings a silent peer; cuts one that has not answered for so long."""
-
-    async def stop(self) -> None:
-        """Ends it in good order: come back and resume."""
+from chat.domain.slash_commands import SlashCommands
+from chat.eventlog.reader import EventReader
+from chat.eventlog.writer import EventWriter
+from chat.realtime.connection import Backend
 
 
 @dataclass(slots=True)
 class State:
-    """What changes while the server runs: whether it is on its way out, and who is connected."""
+    """What changes while the server runs. `stopping`: whether it no longer accepts connections."""
 
     stopping: bool = False
-    sessions: set[Session] = field(default_factory=set)
 
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 STATE = web.AppKey("STATE", State)
 DB = web.AppKey("DB", Database)
-HISTORY = web.AppKey("HISTORY", History)
-JOINED = web.AppKey("JOINED", Joined)
+READER = web.AppKey("READER", EventReader)
 BROKER = web.AppKey("BROKER", Broker)
 PASSWORDS = web.AppKey("PASSWORDS", Passwords)
 TOKENS = web.AppKey("TOKENS", Tokens)
-JOURNAL = web.AppKey("JOURNAL", Journal)
-COMMANDS = web.AppKey("COMMANDS", Commands)
-HUB = web.AppKey("HUB", Hub)
+WRITER = web.AppKey("WRITER", EventWriter)
+SLASH_COMMANDS = web.AppKey("SLASH_COMMANDS", SlashCommands)
+BACKEND = web.AppKey("BACKEND", Backend)

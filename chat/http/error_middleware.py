@@ -1,7 +1,4 @@
-"""Around every handler: the guards, the one form of errors, and access lines that keep secrets.
-
-An error of any origin leaves as `{"error": {"code", "message"}}` with the fitting status.
-"""
+"""The one form of errors: an error of any origin leaves as `{"error": {"code", "message"}}` with its status."""
 
 import asyncio
 import logging
@@ -12,6 +9,7 @@ from aiohttp import web
 from chat.aio import being_cancelled
 from chat.errors import BadRequest, ChatError, NotFound, TooLarge, Unavailable
 from chat.protocol.codec import encode
+from chat.protocol.schemas import ErrorBody, ErrorDetail
 
 log = logging.getLogger(__name__)
 
@@ -19,31 +17,31 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @web.middleware
-async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Renders what a handler raises."""
+async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn what a handler raises into a response."""
     try:
         return await handler(request)
     except ChatError as error:
-        return rendered(error)
+        return error_response(error)
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return rendered(_translated(request, error))
+        return error_response(_from_aiohttp(request, error))
     except asyncio.CancelledError:
         if being_cancelled():
             raise
         log.exception("%s %s: a library was cancelled from inside", request.method, request.rel_url.raw_path)
-        return rendered(Unavailable("a part of the server broke off; try again"))
+        return error_response(Unavailable("The request was interrupted. Try again."))
     except ConnectionError:
-        return rendered(Unavailable("you are gone"))  # which nobody reads
+        return error_response(Unavailable("The connection was lost."))  # which nobody reads
     except Exception:
         log.exception("%s %s failed", request.method, request.rel_url.raw_path)
-        return rendered(ChatError("something went wrong in the server; it has been logged"))
+        return error_response(ChatError("Something went wrong in the server. It has been logged."))
 
 
-def rendered(error: ChatError) -> web.Response:
+def error_response(error: ChatError) -> web.Response:
     """The error as a response."""
-    body = encode({"error": {"code": error.code, "message": error.text}})
+    body = encode(ErrorBody(ErrorDetail(error.code, error.text)))
     return web.Response(status=error.status, body=body, headers=error.headers, content_type="application/json")
 
 
@@ -51,15 +49,14 @@ class _MethodNotAllowed(ChatError):
     code, status = "method_not_allowed", 405
 
 
-def _translated(request: web.Request, error: web.HTTPException) -> ChatError:
-    """aiohttp's own refusals in our words."""
+def _from_aiohttp(request: web.Request, error: web.HTTPException) -> ChatError:
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         return _MethodNotAllowed(
-            f"{request.method} is not allowed here; allowed: {allowed}", headers={"Allow": allowed}
+            f"{request.method} is not allowed here. Allowed: {allowed}.", headers={"Allow": allowed}
         )
     if isinstance(error, web.HTTPNotFound):
-        return NotFound(f"there is nothing at {request.path}; README.md has the table of addresses")
+        return NotFound(f"There is nothing at {request.path}. docs/api.md has the table of addresses.")
     if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return TooLarge("the body is too large")
+        return TooLarge("The body is too large.")
     return BadRequest(error.text or error.reason, status=error.status)

@@ -4,30 +4,34 @@ import asyncio
 
 from aiohttp import web
 
-from chat.http import app_keys as keys
-from chat.http.responses import _json
+from chat.errors import ChatError
+from chat.http import app_keys
+from chat.http.responses import json_response
+from chat.protocol.schemas import Liveness, Readiness
 
-READY_S = 2.0
+DATABASE_TIMEOUT_S = 2.0
 
 
 async def live(request: web.Request) -> web.Response:
     """200: the process runs."""
-    return _json({"status": "ok"})
+    return json_response(Liveness("ok"))
 
 
 async def ready(request: web.Request) -> web.Response:
     """200: it can work, perhaps `degraded` (without the broker); 503: it cannot, or is stopping."""
-    try:
-        await asyncio.wait_for(request.app[keys.DB].value("epoch/current"), READY_S)
-        database = "ok"
-    except Exception:
-        database = "unavailable"
-    broker = "ok" if request.app[keys.BROKER].up else "unavailable"
-    stopping = request.app[keys.STATE].stopping
+    database = "ok" if await _database_answers(request) else "unavailable"
+    broker = "ok" if request.app[app_keys.BROKER].up else "unavailable"
     status = "ok" if broker == "ok" else "degraded"
     if database != "ok":
         status = "unavailable"
-    if stopping:
+    if request.app[app_keys.STATE].stopping:
         status = "stopping"
-    facts = {"status": status, "database": database, "broker": broker}
-    return _json(facts, status=200 if status in ("ok", "degraded") else 503)
+    return json_response(Readiness(status, database, broker), status=200 if status in ("ok", "degraded") else 503)
+
+
+async def _database_answers(request: web.Request) -> bool:
+    try:
+        await asyncio.wait_for(request.app[app_keys.DB].value("epoch/get"), DATABASE_TIMEOUT_S)
+    except (ChatError, TimeoutError):
+        return False
+    return True

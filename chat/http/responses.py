@@ -7,10 +7,11 @@ from aiohttp import web
 from chat.protocol.codec import encode
 
 
-def _json(value: Any, status: int = 200) -> web.Response:
+def json_response(value: Any, status: int = 200) -> web.Response:
+    """A struct, a list of structs or a dict as JSON."""
     return web.Response(status=status, body=encode(value), content_type="application/json")
 
 
-def _array(body: bytes) -> web.Response:
-    """Events, each byte for byte as the sockets get it."""
-    return web.Response(body=body, content_type="application/json")
+def encoded_response(body: bytes, status: int = 200) -> web.Response:
+    """Finished JSON: events, byte for byte as the websockets get them."""
+    return web.Response(status=status, body=body, content_type="application/json")

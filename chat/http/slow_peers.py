@@ -1,15 +1,17 @@
-"""Cuts peers that take nothing of what is sent to them."""
+"""Disconnects peers that acknowledge nothing of what is sent to them."""
 
 import socket
 
 from aiohttp import web
 
-TAKE_S = 30  # longer than a phone is without a signal in a tunnel
+TCP_USER_TIMEOUT_S = 30  # longer than a phone is without a signal in a tunnel
 
 
-async def cut_who_takes_nothing(request: web.Request, _: web.StreamResponse) -> None:
-    """A signal, before each answer: who takes nothing of what is sent to him for `TAKE_S` is cut, websockets too. By
-    the kernel, which alone sees that; left to itself it would keep it while the peer lives. Linux only."""
+async def limit_unacknowledged_sends(request: web.Request, _: web.StreamResponse) -> None:
+    """A signal before each answer, websockets too: have the kernel drop a peer that acknowledges no data for 30 s.
+
+    Without it a peer that answers zero-window probes is kept for ever. Linux only.
+    """
     if request.transport is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
         peer = request.transport.get_extra_info("socket")
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TAKE_S * 1000)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_S * 1000)

@@ -1,36 +1,51 @@
-"""The upgrade of a request to a websocket."""
+"""GET /v1/ws: from a request to a connection of the hub."""
 
-from aiohttp import web
+import logging
 
-from chat.auth.tokens import Identity
+from aiohttp import WSMsgType, web
+
 from chat.errors import Unavailable
-from chat.http import app_keys as keys
-from chat.http.authentication import V2, check_origin, websocket_token
-from chat.protocol.frames import FRAME_BYTES
-from chat.realtime.connection import CLOSE_S, Session
+from chat.http import app_keys
+from chat.http.authentication import SUBPROTOCOL_V2, check_origin, websocket_token
+from chat.protocol.close_codes import CloseCode
+from chat.protocol.frames import MAX_FRAME_BYTES
+from chat.realtime.connection import CLOSE_TIMEOUT_S, ClientConnection
+
+log = logging.getLogger(__name__)
 
 
 async def websocket(request: web.Request) -> web.StreamResponse:
-    """GET /v1/ws. Refuses before the upgrade: 401 without a token, 403 to a foreign page, 503 while stopping."""
-    if request.app[keys.STATE].stopping:
-        raise Unavailable("the server is stopping; come back in a moment")
+    """Upgrade, and serve until the connection ends. Before the upgrade: 401 without a valid token, 403 for a page of
+    a foreign origin, 503 while the server stops."""
+    if request.app[app_keys.STATE].stopping:
+        raise Unavailable("The server is stopping. Come back in a moment.")
     check_origin(request)
-    who, v2 = _who(request)
+    token, speaks_v2 = websocket_token(request)
+    identity = request.app[app_keys.TOKENS].verify(token)
     response = web.WebSocketResponse(
-        protocols=(V2,) if v2 else (),
+        protocols=(SUBPROTOCOL_V2,) if speaks_v2 else (),
         compress=False,  # else a frame could not be the same bytes for all
-        max_msg_size=FRAME_BYTES + 1,  # aiohttp refuses what reaches its limit
+        max_msg_size=MAX_FRAME_BYTES + 1,  # aiohttp refuses what reaches its limit
         decode_text=False,
-        autoclose=False,  # see Session.close
-        timeout=CLOSE_S,
+        autoclose=False,  # see ClientConnection.close
+        timeout=CLOSE_TIMEOUT_S,
         writer_limit=1,  # send_frame waits as soon as the transport asks to
     )
     await response.prepare(request)
-    await Session(request, response, who, v2=v2).run()
+    assert request.transport is not None
+
+    async def send_and_drain(payload: bytes) -> None:
+        await response.send_frame(payload, WSMsgType.TEXT)
+
+    connection = ClientConnection(
+        request.app[app_keys.BACKEND],
+        identity,
+        request.transport,
+        speaks_v2=speaks_v2,
+        send_and_drain=send_and_drain,
+    )
+    if request.app[app_keys.STATE].stopping:  # since the request came: nobody else tells this connection
+        connection.close(CloseCode.SERVICE_RESTART)
+    code = await connection.run(response)
+    log.info("user %d has disconnected (%s)", identity.user_id, code or response.close_code)
     return response
-
-
-def _who(request: web.Request) -> tuple[Identity, bool]:
-    """Who connects, and whether he speaks chat.v2. Raises `Unauthorized`."""
-    token, v2 = websocket_token(request)
-    return request.app[keys.TOKENS].read(token), v2

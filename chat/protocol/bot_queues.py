@@ -1,7 +1,19 @@
-"""What the server and its bots agree on: queue names and the stock command. Pure."""
+"""What the server and its bots agree on: the queues, their messages, the stock command. Pure."""
 
-COMMAND_QUEUE = "JOBSITY_RECEIVER"  # the robot's in-tray: names as the original's robots know them
-REPLY_QUEUE = "JOBSITY_PUBLISHER"  # its out-tray
+from msgspec import Struct
+
+from chat.protocol.frames import FrameType
+
+COMMAND_QUEUE = "JOBSITY_RECEIVER"  # to the bot; the names are those of the original's bots
+REPLY_QUEUE = "JOBSITY_PUBLISHER"  # from the bot
 
 STOCK = "stock"  # /stock=CODE
-STOCK_SERVICE_DOWN = "Stock service is not available"
+STOCK_UNAVAILABLE = "Stock service is not available"
+
+
+class BotMessage(Struct, rename={"chatroom_id": "chatroomId"}, tag=FrameType.MESSAGE.value, tag_field="type"):
+    """A message of both queues: a command's line and its author, or a bot's reply."""
+
+    chatmessage: str
+    chatuser: str
+    chatroom_id: int

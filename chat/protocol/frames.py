@@ -1,156 +1,215 @@
-"""The websocket language: one struct for each frame, and the rules for what people may write.
+"""The frames of a websocket, one struct each. Pure: bytes in, structs out; structs in, bytes out.
 
-Pure: bytes in, structs out, structs in, bytes out. A frame is a JSON object whose integer `type` says
-which struct it is. Field names are those of the wire, in its camelCase, so that each name has one spelling
-from the socket to this page.
+A frame is a JSON object whose integer `type` says which struct it is. Field names on the wire are camelCase.
 
-    client → server   1 message   11 resume   17 read
-    server → client   1 message    5 member    6 room   10 hello   11 verdict   13 ack   14 error   17 read
+    client → server   1 message   11 resume   17 read marker
+    server → client   1 message    5 member    6 room   10 hello   11 resumed   13 ack   14 error   17 read marker
 
-The frames of an event (1, 5, 6) are made by `event_frame` and nowhere else: whoever sees an event, live,
-replayed, repaired or over REST, sees the same bytes.
+eventlog/event.py makes the frames of events (1, 5, 6), so that an event has the same bytes live, replayed, repaired and
+over REST.
 """
 
 from datetime import datetime
-from typing import Any
+from enum import IntEnum
 
 import msgspec
 from msgspec import Struct
 
-from chat.protocol.codec import ClientId, Number, encode, read
+from chat.protocol.codec import BigInt, RequestId, decode_with, encode
 
-MESSAGE, MEMBER, ROOM, READ = 1, 5, 6, 17  # frame types; the first three are also kinds of events
-FRAME_BYTES = 64 * 1024  # of one incoming frame; 4,000 characters of 4 bytes, escaped, fit
-MESSAGE_CHARS = 4_000
-ROOM_NAME_CHARS = 100
-TOPIC_CHARS = 400
-UNANSWERED = 256  # writes of one socket on their way; then it is not read until some are answered
+MAX_FRAME_BYTES = 64 * 1024  # of one incoming frame; 4,000 characters of 4 bytes, escaped, fit
+MAX_IN_FLIGHT_WRITES = 256  # unanswered writes of one connection; then it is not read until some are answered
 
 
-class Post(Struct, tag=1, tag_field="type", frozen=True):
-    """Say something in a room. `chatuser` of the original's clients is ignored: the token says who it is."""
+class FrameType(IntEnum):
+    """The `type` of a frame. Those of events are also the kinds of the log: see `EventKind`."""
 
-    chatroomId: Number
+    MESSAGE = 1
+    MEMBER = 5
+    ROOM = 6
+    HELLO = 10
+    RESUME = 11
+    ACK = 13
+    ERROR = 14
+    READ_MARKER = 17
+
+
+class Frame(Struct, tag_field="type", rename="camel", omit_defaults=True):
+    """The base of all frames. A field that has its default is left out."""
+
+
+# --- from the client ----------------------------------------------------------------------------------
+
+
+class SendMessage(Frame, tag=FrameType.MESSAGE.value):
+    """Send a message to a room. The `chatuser` of the original's clients is ignored: the token names the author."""
+
+    chatroom_id: BigInt
     chatmessage: str
-    clientId: ClientId | None = None
+    request_id: RequestId | None = None
 
 
-class Resume(Struct, tag=11, tag_field="type", frozen=True):
-    """Make a room live for this socket, from the event after `after` on. `epoch` is the hello's."""
+class Resume(Frame, tag=FrameType.RESUME.value):
+    """Make a room live for this connection, beginning after the event `after`. `epoch` is the hello's."""
 
-    chatroomId: Number
-    after: Number
+    chatroom_id: BigInt
+    after: BigInt
     epoch: str | None = None
 
 
-class Read(Struct, tag=17, tag_field="type", frozen=True):
-    """The user has read a room up to and including message `messageNo`. From the server: he has elsewhere."""
+class ReadMarker(Frame, tag=FrameType.READ_MARKER.value):
+    """The user has read a room up to and including message `message_no`.
 
-    chatroomId: Number
-    messageNo: Number
+    From the server: the user moved the marker on another connection.
+    """
+
+    chatroom_id: BigInt
+    message_no: BigInt
 
 
-Incoming = Post | Resume | Read
+ClientFrame = SendMessage | Resume | ReadMarker
 
 
-class MessageFrame(Struct, tag=1, tag_field="type", omit_defaults=True):
-    """A message. One of a command's line has no seq, messageNo or createdAt: it is not in the log."""
+# --- from the server ----------------------------------------------------------------------------------
 
-    chatroomId: int
+
+class MessageFrame(Frame, tag=FrameType.MESSAGE.value):
+    """A message. The line of a command has no seq, message_no and created_at, because it is not in the log."""
+
+    chatroom_id: int
     chatmessage: str
     chatuser: str
-    userId: int
+    user_id: int
     username: str
     seq: int | None = None
-    messageNo: int | None = None
-    clientId: str | None = None
-    createdAt: datetime | None = None
+    message_no: int | None = None
+    request_id: str | None = None
+    created_at: datetime | None = None
 
 
-class MemberFrame(Struct, tag=5, tag_field="type", omit_defaults=True):
-    """Somebody has `joined` or `left`; a join names the room, for the sockets that did not know it."""
+class MemberRoom(Struct, rename="camel"):
+    """The room that a user has joined."""
 
-    chatroomId: int
+    id: int
+    name: str
+    kind: str
+    topic: str
+
+
+class MemberFrame(Frame, tag=FrameType.MEMBER.value):
+    """The user has `joined` or `left`. A join describes the room, for the connections that did not know it."""
+
+    chatroom_id: int
     seq: int
-    userId: int
+    user_id: int
     username: str
     action: str
-    createdAt: datetime
-    room: dict[str, Any] | None = None
+    created_at: datetime
+    room: MemberRoom | None = None
 
 
-class RoomFrame(Struct, tag=6, tag_field="type"):
+class RoomFrame(Frame, tag=FrameType.ROOM.value):
     """A room was `created`."""
 
-    chatroomId: int
+    chatroom_id: int
     seq: int
     action: str
     name: str
     topic: str
-    createdAt: datetime
+    created_at: datetime
 
 
-class HelloFrame(Struct, tag=10, tag_field="type"):
-    """The first frame of a socket: who it is, and what there is to resume."""
+class HelloUser(Struct, rename="camel"):
+    """The user of a connection."""
 
-    user: dict[str, Any]
+    id: int
+    username: str
+    email: str
+
+
+class HelloRoom(Struct, rename="camel"):
+    """A room of the user, with its last numbers and the user's read marker."""
+
+    chatroom_id: int
+    name: str
+    seq: int
+    message_no: int
+    read_message_no: int
+
+
+class HelloLimits(Struct, rename="camel"):
+    """What the server allows a connection. Bytes, characters, frames a second, counts."""
+
+    frame_bytes: int
+    message_chars: int
+    messages_per_s: float
+    unanswered: int
+    resume_events: int
+
+
+class HelloFrame(Frame, tag=FrameType.HELLO.value):
+    """The first frame of a connection: its user, and the rooms that can be resumed."""
+
+    user: HelloUser
     connection: str
     epoch: str
-    rooms: list[dict[str, Any]]
-    limits: dict[str, Any]
+    rooms: list[HelloRoom]
+    limits: HelloLimits
 
 
-class Verdict(Struct, tag=11, tag_field="type", rename={"from_": "from"}):
+class Resumed(
+    Struct, tag=FrameType.RESUME.value, tag_field="type", rename={"chatroom_id": "chatroomId", "from_": "from"}
+):
     """The answer to a resume, sent when the room is live from `to` + 1 on.
 
-    `complete`: the events `from` to `to` were sent before this frame. Not complete: none of them was, page
-    them from …/events; a `from` at or below the client's own seq says that his numbers are not this log's.
+    complete: the events `from_` to `to` were sent before this frame. If false, none of them was: read them from
+    …/events. A `from_` at or below the client's own seq says that its numbers are not those of this log.
     """
 
-    chatroomId: int
+    chatroom_id: int
     from_: int
     to: int
     complete: bool
 
 
-class Ack(Struct, tag=13, tag_field="type", omit_defaults=True):
-    """It is stored, and stays so. A command's ack has no seq."""
+class Ack(Frame, tag=FrameType.ACK.value):
+    """The write is stored and stays so. The ack of a command has no seq."""
 
-    clientId: str
-    chatroomId: int
+    request_id: str
+    chatroom_id: int
     seq: int | None = None
-    messageNo: int | None = None
-    createdAt: datetime | None = None
+    message_no: int | None = None
+    created_at: datetime | None = None
     duplicate: bool | None = None
 
 
-class ErrorFrame(Struct, tag=14, tag_field="type", omit_defaults=True):
-    """It was not done, or nobody knows (`unknown`). `chatmessage` is for people."""
+class ErrorFrame(Frame, tag=FrameType.ERROR.value):
+    """The request was not carried out, or perhaps (`unknown`). `chatmessage` is the text for people."""
 
     code: str
     chatmessage: str
-    clientId: str | None = None
-    chatroomId: int | None = None
-    retryMs: int | None = None
-    chatuser: str = ""  # always "server", set by error_frame: a default would be omitted
+    request_id: str | None = None
+    chatroom_id: int | None = None
+    retry_ms: int | None = None
+    chatuser: str = ""  # always "server", set by error_frame: a default would be left out
 
 
 def error_frame(
     code: str,
     text: str,
     *,
-    client_id: str | None = None,
+    request_id: str | None = None,
     room_id: int | None = None,
     retry_ms: int | None = None,
 ) -> bytes:
-    """A finished frame of type 14."""
-    return encode(ErrorFrame(code, text, client_id, room_id, retry_ms, "server"))
+    """A finished error frame."""
+    return encode(ErrorFrame(code, text, request_id, room_id, retry_ms, "server"))
 
 
-_decode = msgspec.json.Decoder(Incoming).decode
+_decode = msgspec.json.Decoder(ClientFrame).decode
 
 
-def decode(frame: bytes) -> Incoming:
-    """The frame's struct. Raises `BadRequest`, whose text names the field."""
-    message: Incoming = read(_decode, frame)
+def decode(frame: bytes) -> ClientFrame:
+    """Decode a client's frame. Raises `BadRequest`, whose text names the field."""
+    message: ClientFrame = decode_with(_decode, frame)
     return message

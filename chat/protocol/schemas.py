@@ -1,11 +1,23 @@
-"""The bodies of REST requests, one struct each. Pure."""
+"""The bodies of REST requests and answers, one struct each. Pure. Field names on the wire are camelCase.
+
+Events are the exception: eventlog/event.py makes their bytes, the same everywhere.
+"""
+
+from datetime import datetime
 
 from msgspec import Struct
 
-from chat.protocol.codec import ClientId
+from chat.protocol.codec import RequestId
 
 
-class SignUp(Struct):
+class Body(Struct, rename="camel"):
+    """The base of all bodies."""
+
+
+# --- requests -----------------------------------------------------------------------------------------
+
+
+class SignUp(Body):
     """POST /v1/auth/signup"""
 
     username: str
@@ -13,22 +25,104 @@ class SignUp(Struct):
     password: str
 
 
-class LogIn(Struct):
+class LogIn(Body):
     """POST /v1/auth/login"""
 
     email: str
     password: str
 
 
-class NewRoom(Struct):
+class NewRoom(Body):
     """POST /v1/chat/rooms"""
 
     name: str
     topic: str = ""
 
 
-class NewMessage(Struct):
+class NewMessage(Body):
     """POST /v1/chat/rooms/:id/messages"""
 
     chatmessage: str
-    clientId: ClientId | None = None
+    request_id: RequestId | None = None
+
+
+# --- answers ------------------------------------------------------------------------------------------
+
+
+class UserBody(Body):
+    """An account."""
+
+    id: int
+    username: str
+    email: str
+    created_at: datetime
+
+
+class LoginBody(Body):
+    """A token, when it expires, and whose it is."""
+
+    token: str
+    expires_at: datetime
+    user: UserBody
+
+
+class RoomBody(Body):
+    """A room as one user sees it."""
+
+    id: int
+    name: str
+    kind: str
+    topic: str
+    created_at: datetime
+    member_count: int
+    is_member: bool
+    last_seq: int
+    last_message_no: int
+    read_message_no: int
+
+
+class MemberBody(Body):
+    """A member of a room."""
+
+    user_id: int
+    username: str
+    role: str
+    is_bot: bool
+    joined_at: datetime
+
+
+class AcceptedCommand(Body, omit_defaults=True):
+    """A command that was handed to its bot. `duplicate`: whether it had been before."""
+
+    chatroom_id: int
+    chatmessage: str
+    duplicate: bool
+    request_id: str | None = None
+
+
+class Liveness(Body):
+    """The process runs."""
+
+    status: str
+
+
+class Readiness(Body):
+    """Whether the server can work: `ok`, `degraded` (without the broker), `unavailable`, `stopping`; and its parts:
+    `ok` or `unavailable`."""
+
+    status: str
+    database: str
+    broker: str
+
+
+class ErrorDetail(Body):
+    """What went wrong: `code` for programs, `message` for people."""
+
+    code: str
+    message: str
+
+
+class ErrorBody(Body):
+    """The one form of errors."""
+
+    error: ErrorDetail

@@ -1,223 +1,257 @@
-"""The websocket edge: one session a socket. protocol.py has its language, hub.py what it hears.
+"""One websocket's life, from the hello to the close. frame_handlers.py says what each frame does.
 
-Frames are answered in the order of their coming: each write puts a future into `_answers`, and whatever is done
-at its head goes out, joined, in one write. A session that has 256 writes unanswered is not read until some are.
+Frames are answered in the order in which they came: each write puts a future into `_pending_replies`, and what is done
+at its head goes out, joined, in one write. A connection with 256 unanswered writes is not read until some are answered.
 """
 
 import asyncio
 import logging
 import random
 import secrets
-import socket as sockets
+import socket
 import time
+from collections.abc import AsyncIterable, Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType
 
-from chat.auth.tokens import Identity
+from chat.auth.tokens import Identity, Tokens
+from chat.broker.base import Broker
+from chat.config import Settings
 from chat.db.errors import DatabaseError
-from chat.domain import messages, read_markers
-from chat.domain.slash_commands import is_command
-from chat.errors import BadRequest, ChatError, RateLimited, Unavailable
-from chat.eventlog.writer import Answer
-from chat.http import app_keys as keys
-from chat.http.authentication import V2
+from chat.db.pool import Database
+from chat.domain.rooms import JoinedRoom, RoomListLoader
+from chat.domain.slash_commands import SlashCommands
+from chat.errors import BadRequest, ChatError, RateLimited
+from chat.eventlog.reader import EventReader
+from chat.eventlog.writer import EventWriter
 from chat.protocol.close_codes import CloseCode
-from chat.protocol.codec import echo_of, encode
+from chat.protocol.codec import encode, salvage_ids
 from chat.protocol.frames import (
-    FRAME_BYTES,
-    MESSAGE_CHARS,
-    UNANSWERED,
-    Ack,
+    MAX_FRAME_BYTES,
+    MAX_IN_FLIGHT_WRITES,
     HelloFrame,
-    Post,
-    Read,
+    HelloLimits,
+    HelloRoom,
+    HelloUser,
     Resume,
     decode,
     error_frame,
 )
-from chat.protocol.notifications import encode_notifications
-from chat.protocol.text import check_client_id, clean_text
+from chat.protocol.text import MAX_MESSAGE_CHARS
+from chat.realtime.frame_handlers import HANDLERS, Reply
 from chat.realtime.hub import Hub
-from chat.realtime.rate_limit import Pace
+from chat.realtime.rate_limit import TokenBucket
+from chat.realtime.relay import Relay
 from chat.realtime.replay import Replay
-from chat.realtime.subscriber import Socket
-from chat.realtime.websocket_frames import PING, Masked, framed, goodbye
+from chat.realtime.subscriber import Subscriber
+from chat.realtime.websocket_frames import PING_FRAME, MaskGuard, close_frame, text_frame
 
 log = logging.getLogger(__name__)
 
-BURST = 5  # seconds' worth of messages that may come at once
-PATIENCE = 100  # frames above the rate that are answered; who goes on is closed
-RESUMES = 1000  # resumes that may come at once: a client that comes back has them for all its rooms
-SEND_BUFFER = 64 * 1024  # bytes in the kernel; left to itself it hides megabytes from the cap
-CLOSE_S = 2.0  # a peer answers a close within this time, or is cut
-SPREAD_S = 1.0  # over which the sockets leave at a stop, so that they do not come back all at once
+BURST_SECONDS = 5  # seconds' worth of frames that may come at once
+RESUME_BURST = 1000  # resumes that may come at once: a client that comes back has one for each of its rooms
+MAX_RATE_VIOLATIONS = 100  # frames above the rate that are answered; then the connection is closed
+KERNEL_SEND_BUFFER_BYTES = 64 * 1024  # left to itself, the kernel hides megabytes from the limit
+CLOSE_TIMEOUT_S = 2.0  # a peer answers a close within this time, or is disconnected
+SHUTDOWN_JITTER_S = 1.0  # connections close spread over this time at a stop, so that they do not come back all at once
 
 
-class Session:
-    """One open websocket."""
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What connections work with: the same for all of this process.
 
-    def __init__(self, request: web.Request, response: web.WebSocketResponse[Any], who: Identity, *, v2: bool) -> None:
-        assert request.transport is not None
-        self.app, self.who, self.v2 = request.app, who, v2
-        self.hub: Hub = request.app[keys.HUB]
-        settings = request.app[keys.SETTINGS]
-        self._response = response
-        self._transport = request.transport
-        protocol = self._transport.get_protocol()
-        assert isinstance(protocol, asyncio.Protocol)
-        self._masked = Masked(protocol, self._unmasked)
-        # No frame has come yet: `prepare` did not wait, and who sends frames before the 101 breaks the protocol.
-        self._transport.set_protocol(self._masked)
-        self._pinged: float | None = None  # when, if nothing came since
-        self._transport.get_extra_info("socket").setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, SEND_BUFFER)
-        self._socket = Socket(who.user_id, self._transport, self.close, v2=v2, cap=settings.outbox_bytes)
-        # A list, though it is read from its head: a deque takes 0.7 KiB, empty as it mostly is. An event has one, too.
-        self._answers: list[tuple[asyncio.Future[Any], Post | Read]] = []
-        self._answered: asyncio.Future[None] | None = None  # while it is waited for
-        self._asking = asyncio.Lock()
-        self._replay: Replay | None = None  # while it lasts: most of the time there is none, in very many sockets
-        self._closing: asyncio.TimerHandle | None = None  # once closing: when the peer is cut
+    connections: those that are open
+    """
+
+    settings: Settings
+    db: Database
+    tokens: Tokens
+    broker: Broker
+    writer: EventWriter
+    reader: EventReader
+    room_lists: RoomListLoader
+    slash_commands: SlashCommands
+    hub: Hub
+    relay: Relay
+    connections: "set[ClientConnection]" = field(default_factory=set)
+
+
+class ClientConnection:
+    """One open websocket. `send_and_drain` sends a payload as a text frame and waits until the peer keeps up."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        identity: Identity,
+        transport: asyncio.Transport,
+        *,
+        speaks_v2: bool,
+        send_and_drain: Callable[[bytes], Awaitable[None]],
+    ) -> None:
+        settings, now = backend.settings, asyncio.get_running_loop().time()
+        self.backend, self.identity, self.speaks_v2 = backend, identity, speaks_v2
+        self.id = secrets.token_urlsafe(9)
+        self.command_lock = asyncio.Lock()  # one command at a time, so that the first of two equal ones is the original
+        self.subscriber = Subscriber(
+            identity.user_id,
+            transport,
+            self.close,
+            speaks_v2=speaks_v2,
+            buffer_limit_bytes=settings.send_buffer_limit_bytes,
+        )
+        self.send_and_drain = send_and_drain
+        self._transport = transport
+        self._mask_guard: MaskGuard | None = None
+        self._pinged_at: float | None = None  # if nothing came since
+        # A list, though it is read from its head: an empty deque takes 0.7 KiB. An asyncio.Event has one, too.
+        self._pending_replies: list[tuple[asyncio.Future[Any], Reply]] = []
+        self._replies_flushed: asyncio.Future[None] | None = None  # while it is waited for
+        self._replay: Replay | None = None  # while a resume is in progress: very many connections have none
+        self._close_timer: asyncio.TimerHandle | None = None  # once closing
+        self._close_code: CloseCode | None = None
         self._ended: asyncio.Future[None] | None = None  # while it is waited for
-        rate, now = settings.messages_per_s, asyncio.get_running_loop().time()
-        self._pace = Pace(rate, rate * BURST, now)
-        self._resume_pace = Pace(rate, RESUMES, now)
-        self._code: CloseCode | None = None
-        self.connection = secrets.token_urlsafe(9)
+        rate = settings.rate_limit_per_s
+        self.frame_bucket = TokenBucket(rate, rate * BURST_SECONDS, now)
+        self.resume_bucket = TokenBucket(rate, RESUME_BURST, now)
 
-    async def run(self) -> None:
-        """From the hello to the end."""
-        loop = asyncio.get_running_loop()
-        state = self.app[keys.STATE]
-        expires_in = self.who.expires_at - time.time()
-        expiry = loop.call_later(expires_in, self.close, CloseCode.SESSION_OVER)
-        state.sessions.add(self)
-        self.hub.connect(self._socket)
-        log.debug("user %d is here (%s)", self.who.user_id, V2 if self.v2 else "plain")
+    async def run(self, messages: AsyncIterable[WSMessage]) -> int | None:
+        """Serve the connection from the hello to its end. Return the close code that the server sent, if it did."""
+        hub, loop = self.backend.hub, asyncio.get_running_loop()
+        self._guard_transport()
+        expiry = loop.call_later(self.identity.expires_at - time.time(), self.close, CloseCode.SESSION_OVER)
+        self.backend.connections.add(self)
+        hub.connect(self.subscriber)
+        log.debug("user %d has connected (%s)", self.identity.user_id, "chat.v2" if self.speaks_v2 else "plain")
         try:
             try:
-                await self._enter()
-            except (Unavailable, DatabaseError):
-                self.close(CloseCode.SERVICE_RESTART)
-            if state.stopping:  # since it came: nobody else tells it
-                self.close(CloseCode.SERVICE_RESTART)
-            with suppress(ConnectionError):  # a pong to somebody who is gone
-                await self._listen()
+                await self.subscribe_initial()
+            except ChatError as error:
+                outage = not isinstance(error, DatabaseError) or error.is_outage
+                self.close(CloseCode.SERVICE_RESTART if outage else CloseCode.INTERNAL_ERROR)
+            with suppress(ConnectionError):  # a pong to a peer that is gone
+                await self._receive(messages)
+        except Exception:
+            log.exception("the connection of user %d failed", self.identity.user_id)
+            self.close(CloseCode.INTERNAL_ERROR)
         finally:
             expiry.cancel()
-            state.sessions.discard(self)
-            self.hub.disconnect(self._socket)
-            if self._replay is not None:
-                self._replay.close()
-            for answer, _ in self._answers:
-                answer.remove_done_callback(self._answer)
-            if self._closing is not None:
-                self._closing.cancel()
-                self._transport.close()  # both have said goodbye
-            if self._socket.unsent():  # a peer that does not read: nothing else would free its buffer
+            self.backend.connections.discard(self)
+            hub.disconnect(self.subscriber)
+            self.cancel_replay()
+            for future, _ in self._pending_replies:
+                future.remove_done_callback(self._flush_replies)
+            if self._close_timer is not None:
+                self._close_timer.cancel()
+                self._transport.close()  # both sides have sent their close frame
+            if self.subscriber.buffered_bytes():  # a peer that does not read: nothing else would free its buffer
                 self._transport.abort()
             if self._ended is not None and not self._ended.done():
                 self._ended.set_result(None)
-            log.info("user %d is gone (%s)", self.who.user_id, self._code or self._response.close_code)
+        return self._close_code
 
     def close(self, code: CloseCode) -> None:
-        """Says goodbye and hears nothing more; the session ends when the peer answers, or is cut.
+        """Send a close frame and handle nothing more. The connection ends when the peer answers, or is disconnected.
 
-        aiohttp's own close, called beside a receive, hangs up at once: what the peer has on its way then resets
-        the connection, and it loses what it had not read yet, the goodbye too.
+        aiohttp's own close, called beside a receive, hangs up at once: what the peer has on its way then resets the
+        connection, and the peer loses what it had not read yet, the close frame too.
         """
-        if self._closing is None:
-            self._send_close(code)
-            self._code = code
-            self._closing = asyncio.get_running_loop().call_later(CLOSE_S, self._transport.abort)
-            self.hub.disconnect(self._socket)
-            if self._replay is not None:
-                self._replay.close()
-
-    def _unmasked(self) -> None:
-        self.close(CloseCode.PROTOCOL_ERROR)
-
-    def _send_close(self, code: CloseCode) -> None:
-        self._socket.offer(goodbye(code, code.name.lower().replace("_", " ")))
-
-    def beat(self, patience_s: float) -> None:
-        """Pings a peer from which nothing came since the last beat, and cuts it when it leaves that unanswered."""
-        now = asyncio.get_running_loop().time()
-        if self._masked.heard or not self._transport.is_reading():  # who is not read cannot answer
-            self._masked.heard, self._pinged = False, None
-        elif self._pinged is None:
-            if self._closing is None:
-                self._pinged = now
-                self._socket.offer(PING)
-        elif now - self._pinged >= patience_s:
-            log.info("user %d does not answer", self.who.user_id)
-            self._transport.abort()
+        if self._close_timer is None:
+            self.subscriber.write(close_frame(code, code.name.lower().replace("_", " ")))
+            self._close_code = code
+            self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._transport.abort)
+            self.backend.hub.disconnect(self.subscriber)
+            self.cancel_replay()
 
     async def stop(self) -> None:
-        """Ends it because the server stops, at a moment of its own."""
-        await asyncio.sleep(random.uniform(0, SPREAD_S))
+        """Close because the server stops, at a random moment within `SHUTDOWN_JITTER_S`. Return when it has ended."""
+        await asyncio.sleep(random.uniform(0, SHUTDOWN_JITTER_S))
         self.close(CloseCode.SERVICE_RESTART)
-        if self in self.app[keys.STATE].sessions:
+        if self in self.backend.connections:
             self._ended = asyncio.get_running_loop().create_future()
             await self._ended
 
-    async def _enter(self) -> None:
-        """The hello, or for the original's clients: live in all their rooms at once."""
-        while True:
-            self._socket.changed = False
-            joined = await self.app[keys.JOINED].of(self.who.user_id)
-            for row in () if self.v2 else joined:
-                if (self.hub.sent(row.room_id) or row.last_seq) < row.last_seq:  # else it would hear those again
-                    await asyncio.shield(self.hub.on_gap(row.room_id))
-            missed = any(self.hub.began_after(row.room_id, row.last_seq) for row in joined)
-            if not self._socket.changed and not missed:
-                break  # else he joined or left one while we looked, or may have
-        self._socket.known = {row.room_id for row in joined}
-        if self.v2:
-            self._send(self._hello(joined))
-        elif self._closing is None:
-            for row in joined:
-                self.hub.join(self._socket, row.room_id, row.last_seq)
+    def ping_if_idle(self, pong_timeout_s: float) -> None:
+        """Ping a peer from which nothing came since the last call; disconnect it when it leaves that unanswered."""
+        guard, now = self._mask_guard, asyncio.get_running_loop().time()
+        assert guard is not None
+        if guard.received_data or not self._transport.is_reading():  # a peer that is not read cannot answer
+            guard.received_data, self._pinged_at = False, None
+        elif self._pinged_at is None:
+            if self._close_timer is None:
+                self._pinged_at = now
+                self.subscriber.write(PING_FRAME)
+        elif now - self._pinged_at >= pong_timeout_s:
+            log.info("user %d does not answer a ping and is disconnected", self.identity.user_id)
+            self._transport.abort()
 
-    def _hello(self, joined: list[Any]) -> bytes:
-        user = {"id": self.who.user_id, "username": self.who.username, "email": self.who.email}
-        listed = [
-            {
-                "chatroomId": row.room_id,
-                "name": row.name,
-                "seq": row.last_seq,
-                "messageNo": row.last_message_no,
-                "readMessageNo": row.read_message_no,
-            }
-            for row in joined
-        ]
-        settings = self.app[keys.SETTINGS]
-        limits = {
-            "frameBytes": FRAME_BYTES,
-            "messageChars": MESSAGE_CHARS,
-            "messagesPerS": settings.messages_per_s,
-            "unanswered": UNANSWERED,
-            "resumeEvents": settings.resume_events,
-        }
-        return encode(HelloFrame(user, self.connection, self.app[keys.TOKENS].epoch, listed, limits))
+    def _guard_transport(self) -> None:
+        protocol = self._transport.get_protocol()
+        assert isinstance(protocol, asyncio.Protocol)
+        # No frame has come yet: the upgrade did not wait, and a client that sends frames before it breaks the protocol.
+        self._mask_guard = MaskGuard(protocol, lambda: self.close(CloseCode.PROTOCOL_ERROR))
+        self._transport.set_protocol(self._mask_guard)
+        peer = self._transport.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_SEND_BUFFER_BYTES)
+
+    # --- the beginning --------------------------------------------------------------------------------
+
+    async def subscribe_initial(self) -> None:
+        """Send the hello; or for the original's clients, make all their rooms live at once."""
+        hub, subscriber = self.backend.hub, self.subscriber
+        while True:
+            subscriber.membership_changed = False
+            rooms = await self.backend.room_lists.load(self.identity.user_id)
+            for room in () if self.speaks_v2 else rooms:
+                if (hub.last_sent_seq(room.room_id) or room.last_seq) < room.last_seq:  # else it would get those again
+                    await asyncio.shield(self.backend.relay.fill_gap(room.room_id))
+            missed = any(hub.opened_after(room.room_id, room.last_seq) for room in rooms)
+            if not subscriber.membership_changed and not missed:
+                break  # else the user joined or left a room while it was read, or may have
+        hub.set_membership(subscriber, (room.room_id for room in rooms))
+        if self.speaks_v2:
+            self.send(encode(self._hello(rooms)))
+        elif self._close_timer is None:
+            for room in rooms:
+                hub.join(subscriber, room.room_id, room.last_seq)
+
+    def _hello(self, rooms: list[JoinedRoom]) -> HelloFrame:
+        identity, settings = self.identity, self.backend.settings
+        return HelloFrame(
+            user=HelloUser(identity.user_id, identity.username, identity.email),
+            connection=self.id,
+            epoch=self.backend.tokens.epoch,
+            rooms=[
+                HelloRoom(room.room_id, room.name, room.last_seq, room.last_message_no, room.read_message_no)
+                for room in rooms
+            ],
+            limits=HelloLimits(
+                MAX_FRAME_BYTES,
+                MAX_MESSAGE_CHARS,
+                settings.rate_limit_per_s,
+                MAX_IN_FLIGHT_WRITES,
+                settings.resume_max_events,
+            ),
+        )
 
     # --- what comes in --------------------------------------------------------------------------------
 
-    async def _listen(self) -> None:
-        async for message in self._response:
-            if self._closing is not None:
-                continue  # until the peer's goodbye, which ends the loop
+    async def _receive(self, messages: AsyncIterable[WSMessage]) -> None:
+        async for message in messages:
+            if self._close_timer is not None:
+                continue  # until the peer's close frame, which ends the loop
             if message.type is WSMsgType.BINARY:
                 self.close(CloseCode.UNSUPPORTED_DATA)
             elif message.type is WSMsgType.TEXT:
-                self._take(message.data)
-            while len(self._answers) >= UNANSWERED:
-                self._answered = asyncio.get_running_loop().create_future()
-                await self._answered
+                self._handle_frame(message.data)
+            while len(self._pending_replies) >= MAX_IN_FLIGHT_WRITES:
+                self._replies_flushed = asyncio.get_running_loop().create_future()
+                await self._replies_flushed
 
-    def _take(self, data: bytes) -> None:
-        """One frame. Whatever is wrong with it is answered, and the socket stays."""
+    def _handle_frame(self, data: bytes) -> None:
+        """Handle one frame. Whatever is wrong with it is answered, and the connection stays."""
         try:
             data.decode()
         except UnicodeDecodeError:
@@ -226,106 +260,82 @@ class Session:
             try:
                 frame = decode(data)
             except BadRequest:
-                self._limit(self._pace)  # nonsense counts as well
+                self._check_rate(self.frame_bucket)  # a malformed frame counts as well
                 raise
-            if isinstance(frame, Resume):
-                self._limit(self._resume_pace)
-                self._resume(frame)
-            else:
-                self._limit(self._pace)
-                self._await(self._write(frame) if isinstance(frame, Post) else self._read(frame), frame)
+            handler = HANDLERS[type(frame)]
+            self._check_rate(self.resume_bucket if isinstance(frame, Resume) else self.frame_bucket)
+            if (future := handler.start(self, frame)) is not None:
+                self._pending_replies.append((future, Reply(frame, handler.acknowledge)))
+                future.add_done_callback(self._flush_replies)
         except ChatError as error:
-            self._refuse(error, *echo_of(data))
+            request_id, room_id = salvage_ids(data)
+            self.send_error(error, request_id=request_id, room_id=room_id)
 
-    def _resume(self, frame: Resume) -> None:
-        if not self.v2:
-            raise BadRequest("resume needs the subprotocol chat.v2")
+    def resume(self, frame: Resume) -> None:
+        """Queue a resume. Raises `RateLimited`."""
         if self._replay is None:
             self._replay = Replay(
-                self.app,
-                self.who.user_id,
-                self._socket,
-                self._send,
-                self._response.send_frame,
-                self._refuse,
-                self._replayed,
+                reader=self.backend.reader,
+                hub=self.backend.hub,
+                tokens=self.backend.tokens,
+                fill_gap=self.backend.relay.fill_gap,
+                subscriber=self.subscriber,
+                outlet=self,
+                max_events=self.backend.settings.resume_max_events,
+                on_idle=self._end_replay,
             )
         self._replay.add(frame)
 
-    def _replayed(self) -> None:
+    def cancel_replay(self) -> None:
+        """Stop the resumes that are in progress."""
+        if self._replay is not None:
+            self._replay.close()
+
+    def _end_replay(self) -> None:
         self._replay = None
 
-    def _write(self, frame: Post) -> "asyncio.Future[Any]":
-        check_client_id(frame.clientId)
-        text = clean_text(frame.chatmessage)
-        if is_command(text):
-            return asyncio.ensure_future(self._ask(frame, text))
-        return messages.post(self.app[keys.JOURNAL], self.who.user_id, frame.chatroomId, text, frame.clientId)
-
-    async def _ask(self, frame: Post, line: str) -> bool:
-        async with self._asking:  # one after the other, so that the first of two twins is the original
-            return await self.app[keys.COMMANDS].ask(self.who, frame.chatroomId, line, frame.clientId)
-
-    def _read(self, frame: Read) -> "asyncio.Future[Any]":
-        async def mark() -> None:
-            kind, told = await read_markers.read(self.app[keys.DB], self.who.user_id, frame.chatroomId, frame.messageNo)
-            self.app[keys.BROKER].publish(
-                encode_notifications([(frame.chatroomId, None, kind, self.who.user_id, told)])
-            )
-
-        return asyncio.ensure_future(mark())
-
-    def _limit(self, pace: Pace) -> None:
-        """Counts a frame. Raises `RateLimited` when it comes too fast; closes who does not heed that."""
-        wait_s = pace.wait_s(asyncio.get_running_loop().time())
-        if not wait_s:
+    def _check_rate(self, bucket: TokenBucket) -> None:
+        """Count a frame. Raises `RateLimited` when it came too fast; closes a connection that ignores this."""
+        retry_after_s = bucket.take(asyncio.get_running_loop().time())
+        if not retry_after_s:
             return
-        if pace.refused > PATIENCE:
+        if bucket.refused > MAX_RATE_VIOLATIONS:
             self.close(CloseCode.POLICY_VIOLATION)
-        raise RateLimited("too many frames; wait, please", retry_ms=max(1, round(wait_s * 1000)))
+        retry_ms = max(1, round(retry_after_s * 1000))
+        raise RateLimited("Too many frames. Wait for retryMs, then send this one again.", retry_ms=retry_ms)
 
     # --- what goes out --------------------------------------------------------------------------------
 
-    def _send(self, *frames: bytes) -> None:
-        if self._closing is None:
-            self._socket.offer(b"".join(map(framed, frames)))
+    def send(self, *payloads: bytes) -> None:
+        """Send payloads as text frames, in one write, unless the connection is closing."""
+        if self._close_timer is None:
+            self.subscriber.write(b"".join(map(text_frame, payloads)))
 
-    def _refuse(self, error: ChatError, client_id: str | None, room_id: int | None) -> None:
-        self._send(error_frame(error.code, error.text, client_id=client_id, room_id=room_id, retry_ms=error.retry_ms))
+    def send_error(self, error: ChatError, *, request_id: str | None = None, room_id: int | None = None) -> None:
+        """Send an error frame."""
+        self.send(_error_frame(error, request_id, room_id))
 
-    def _await(self, answer: "asyncio.Future[Any]", frame: Post | Read) -> None:
-        self._answers.append((answer, frame))
-        answer.add_done_callback(self._answer)
+    def _flush_replies(self, _: "asyncio.Future[Any]") -> None:
+        """Send the replies that are ready at the head of the pending ones."""
+        payloads = []
+        while self._pending_replies and self._pending_replies[0][0].done():
+            future, reply = self._pending_replies.pop(0)
+            if not future.cancelled() and (payload := self._reply_for(future, reply)):
+                payloads.append(payload)
+        if self._replies_flushed is not None and not self._replies_flushed.done():
+            self._replies_flushed.set_result(None)
+        if payloads:
+            self.send(*payloads)
 
-    def _answer(self, _: "asyncio.Future[Any]") -> None:
-        """Sends what is done at the head of the answers."""
-        frames = []
-        while self._answers and self._answers[0][0].done():
-            answer, frame = self._answers.pop(0)
-            if not answer.cancelled() and (told := self._told(answer, frame)):
-                frames.append(told)
-        if self._answered is not None and not self._answered.done():
-            self._answered.set_result(None)
-        if frames:
-            self._send(*frames)
+    def _reply_for(self, future: "asyncio.Future[Any]", reply: Reply) -> bytes | None:
+        error = future.exception()
+        if error is None:
+            return reply.acknowledge(self, reply.frame, future.result())
+        if not isinstance(error, ChatError):
+            log.error("a frame of user %d failed", self.identity.user_id, exc_info=error)
+            error = ChatError("Something went wrong in the server. It has been logged.")
+        return _error_frame(error, reply.request_id, reply.frame.chatroom_id)
 
-    def _told(self, answer: "asyncio.Future[Any]", frame: Post | Read) -> bytes | None:
-        client_id = frame.clientId if isinstance(frame, Post) else None
-        error = answer.exception()
-        if isinstance(error, ChatError):
-            return error_frame(
-                error.code, error.text, client_id=client_id, room_id=frame.chatroomId, retry_ms=error.retry_ms
-            )
-        if error is not None:
-            log.error("a frame of user %d failed", self.who.user_id, exc_info=error)
-            return error_frame(
-                "internal", "something went wrong in the server", client_id=client_id, room_id=frame.chatroomId
-            )
-        if client_id is None or not self.v2:
-            return None
-        result = answer.result()
-        if not isinstance(result, Answer):  # a command: it is known whether it was asked before, and no more
-            return encode(Ack(client_id, frame.chatroomId, duplicate=result))
-        event = result.event
-        assert event is not None
-        return encode(Ack(client_id, event.room_id, event.seq, event.message_no, event.created_at, result.duplicate))
+
+def _error_frame(error: ChatError, request_id: str | None, room_id: int | None) -> bytes:
+    return error_frame(error.code, error.text, request_id=request_id, room_id=room_id, retry_ms=error.retry_ms)

@@ -1,249 +1,269 @@
-"""The sockets of this process, and what each of them has been sent.
+"""The connections of this process, and what each of them has been sent.
 
-For each room with a socket here: the last number sent, and the sockets that are live. All methods are plain
-functions: between two ticks of the loop nothing is half done, and no lock is needed.
+For each room with a live connection here: the last number sent, and the subscribers. All methods are plain functions:
+between two ticks of the loop nothing is half done, and no lock is needed.
 
-    the next number      → out, with one websocket header, in one write a socket and tick
+    the next number      → out, with one websocket header, in one write for each connection and tick
     an old number        → dropped: it has been sent
-    a number too far     → waits 50 ms for its elders, then `on_gap` has the gap read from PostgreSQL
+    a number too far     → waits 50 ms for the numbers before it, then `on_gap` has them read from PostgreSQL
 
-So whatever delivers (relay, repair, sweep, replay) may do it late, twice or in any order.
+So whatever delivers (notification, gap fill, poll, replay) may do it late, twice or in any order.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-import msgspec
+from chat.protocol.frames import FrameType
+from chat.protocol.notifications import Notification
+from chat.realtime.subscriber import Membership, RoomState, Subscriber
+from chat.realtime.websocket_frames import text_frame
 
-from chat.protocol.frames import MEMBER, MESSAGE, READ, ROOM, MemberFrame
-from chat.realtime.subscriber import Socket
-from chat.realtime.websocket_frames import framed
-
-GAP_S = 0.05  # two processes overtake one another in normal running; that is over sooner than this
-EARLY = 1_000  # events that a room holds back while it waits for a gap; the rest is read again
-_member = msgspec.json.Decoder(MemberFrame).decode
+REORDER_WAIT_S = 0.05  # two processes overtake one another in normal running; that is over sooner than this
+REORDER_BUFFER_EVENTS = 1_000  # events that a room holds back while it waits for a gap; the rest is read again
 
 
-class _Room:
-    __slots__ = ("early", "out", "out_v1", "seq", "since", "timer", "v1", "v2")
+class _RoomChannel:
+    """A room with live connections here.
 
-    def __init__(self, seq: int) -> None:
-        self.since = self.seq = seq
-        self.v1: set[Socket] = set()
-        self.v2: set[Socket] = set()
-        self.out: list[bytes] = []  # of this tick, for chat.v2
-        self.out_v1: list[bytes] = []  # … for the others: messages only
-        self.early: dict[int, tuple[int, int, bytes]] = {}
-        self.timer: asyncio.TimerHandle | None = None
+    seq: the last number sent
+    opened_at_seq: the number at which this process began to follow the room
+    plain, v2: the live subscribers, by the language that they speak
+    outgoing_plain, outgoing_v2: the frames of this tick for each of them
+    """
 
-
-def _joined(seq: int, kind: int, frame: bytes) -> bool | None:
-    """Whether the event makes its user a member of the room, or (False) ends that; None: neither."""
-    if kind == MEMBER:
-        return _member(frame).action == "joined"
-    return True if kind == ROOM and seq == 1 else None  # a room is born with its owner in it
-
-
-def _misses(socket: Socket, room_id: int, joined_seq: int) -> bool:
-    return (
-        socket.known is not None
-        and joined_seq > socket.left.get(room_id, 0)
-        and room_id not in socket.known
-        and room_id not in socket.rooms
-        and room_id not in socket.resuming
+    __slots__ = (
+        "opened_at_seq",
+        "outgoing_plain",
+        "outgoing_v2",
+        "plain",
+        "reorder_buffer",
+        "reorder_timer",
+        "seq",
+        "v2",
     )
 
+    def __init__(self, seq: int) -> None:
+        self.opened_at_seq = self.seq = seq
+        self.plain: set[Subscriber] = set()
+        self.v2: set[Subscriber] = set()
+        self.outgoing_plain: list[bytes] = []
+        self.outgoing_v2: list[bytes] = []
+        self.reorder_buffer: dict[int, Notification] = {}
+        self.reorder_timer: asyncio.TimerHandle | None = None
 
-def _nobody_repairs(room_id: int) -> "asyncio.Future[None]":
-    """Stands in until there is a relay: the gap stays."""
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    done.set_result(None)
-    return done
+    @property
+    def is_empty(self) -> bool:
+        return not self.plain and not self.v2
 
 
 class Hub:
-    """All sockets and rooms of this process.
+    """All connections and live rooms of this process.
 
-    `on_gap(room_id)` starts to read what is missing in a room, and can be awaited; the relay sets it.
+    on_gap: called with a room's id when numbers are missing that do not come by themselves; the relay sets it
     """
 
     def __init__(self) -> None:
-        self.on_gap: Callable[[int], asyncio.Future[None]] = _nobody_repairs
-        self._rooms: dict[int, _Room] = {}
-        self._users: dict[int, set[Socket]] = {}
-        self._waiting: list[_Room] = []  # rooms with something to write at the end of this tick
+        self.on_gap: Callable[[int], object] = lambda room_id: None
+        self._channels: dict[int, _RoomChannel] = {}
+        self._users: dict[int, set[Subscriber]] = {}
+        self._dirty: list[_RoomChannel] = []  # with something to write at the end of this tick
 
     # --- who is here ----------------------------------------------------------------------------------
 
-    def connect(self, socket: Socket) -> None:
-        """From now on the user's joins, leaves and reads reach this socket."""
-        self._users.setdefault(socket.user_id, set()).add(socket)
+    def connect(self, subscriber: Subscriber) -> None:
+        """From now on the user's joins, leaves and read markers reach this subscriber."""
+        self._users.setdefault(subscriber.user_id, set()).add(subscriber)
 
-    def disconnect(self, socket: Socket) -> None:
-        """Forgets the socket. Harmless when it is forgotten already."""
-        for room_id in list(socket.rooms):
-            self.leave(socket, room_id)
-        sockets = self._users.get(socket.user_id, set())
-        sockets.discard(socket)
-        if not sockets:
-            self._users.pop(socket.user_id, None)
+    def disconnect(self, subscriber: Subscriber) -> None:
+        """Forget the subscriber. Does nothing when it is forgotten already."""
+        for room_id in list(subscriber.states):
+            self.leave(subscriber, room_id)
+        subscribers = self._users.get(subscriber.user_id, set())
+        subscribers.discard(subscriber)
+        if not subscribers:
+            self._users.pop(subscriber.user_id, None)
 
-    def join(self, socket: Socket, room_id: int, seq: int) -> None:
-        """Makes the room live for the socket: it gets what comes after `seq`, or after what was sent here last."""
-        room = self._rooms.get(room_id)
-        if room is None:
-            room = self._rooms[room_id] = _Room(seq)
-        self._flush_room(room)  # what waits in it is older
-        (room.v2 if socket.v2 else room.v1).add(socket)
-        socket.rooms.add(room_id)
-        socket.resuming.pop(room_id, None)
+    def set_membership(self, subscriber: Subscriber, room_ids: Iterable[int]) -> None:
+        """Set the rooms of the subscriber's user as they were read. Subscribers that know the same share them."""
+        membership = Membership(room_ids)
+        for other in self._users.get(subscriber.user_id, ()):
+            if other.membership is not None and other.membership.room_ids == membership.room_ids:
+                membership = other.membership
+                break
+        subscriber.membership = membership
 
-    def leave(self, socket: Socket, room_id: int) -> None:
-        """Ends it. A room without sockets is forgotten."""
-        socket.rooms.discard(room_id)
-        if room := self._rooms.get(room_id):
-            room.v1.discard(socket)
-            room.v2.discard(socket)
-            if not room.v1 and not room.v2:
-                self._forget(room_id)
+    def join(self, subscriber: Subscriber, room_id: int, seq: int) -> None:
+        """Make the room live for the subscriber: it gets what comes after `seq`, or after what was sent here last."""
+        channel = self._channels.get(room_id)
+        if channel is None:
+            channel = self._channels[room_id] = _RoomChannel(seq)
+        self._flush_channel(channel)  # what waits in it is older
+        (channel.v2 if subscriber.speaks_v2 else channel.plain).add(subscriber)
+        subscriber.states[room_id] = RoomState.LIVE
 
-    def sent(self, room_id: int) -> int | None:
-        """The last number sent in a room, or None when no socket here is in it."""
-        room = self._rooms.get(room_id)
-        return None if room is None else room.seq
+    def leave(self, subscriber: Subscriber, room_id: int) -> None:
+        """Make the room silent for the subscriber. A room without live subscribers is forgotten."""
+        subscriber.states.pop(room_id, None)
+        if channel := self._channels.get(room_id):
+            channel.plain.discard(subscriber)
+            channel.v2.discard(subscriber)
+            self._forget_if_empty(room_id, channel)
 
-    def began_after(self, room_id: int, seq: int) -> bool:
-        """Whether the room came here when it was further than that: what was in between did not pass by here."""
-        room = self._rooms.get(room_id)
-        return room is not None and room.since > seq
+    def last_sent_seq(self, room_id: int) -> int | None:
+        """The last number sent in a room, or None when it has no live subscriber here."""
+        channel = self._channels.get(room_id)
+        return None if channel is None else channel.seq
+
+    def opened_after(self, room_id: int, seq: int) -> bool:
+        """Whether this process started following the room after `seq`, so that the events up to its start were never
+        delivered here."""
+        channel = self._channels.get(room_id)
+        return channel is not None and channel.opened_at_seq > seq
 
     def positions(self) -> tuple[list[int], list[int]]:
-        """The rooms here, and the last number sent in each."""
-        return list(self._rooms), [room.seq for room in self._rooms.values()]
+        """The live rooms here, and the last number sent in each."""
+        return list(self._channels), [channel.seq for channel in self._channels.values()]
 
     def users(self) -> list[int]:
-        """Everybody with a socket here."""
+        """The users with a connection here."""
         return list(self._users)
 
-    def missing(self, user_id: int, room_id: int, joined_seq: int) -> list[Socket]:
-        """The sockets of a member of the room that have not been told that he is one."""
-        return [socket for socket in self._users.get(user_id, ()) if _misses(socket, room_id, joined_seq)]
+    def unaware_subscribers(self, user_id: int, room_id: int, joined_seq: int) -> list[Subscriber]:
+        """The user's subscribers that were not told that the user is a member of the room since `joined_seq`."""
+        return [each for each in self._users.get(user_id, ()) if each.lacks(room_id, joined_seq)]
 
-    def sockets(self) -> list[Socket]:
-        """Every socket here."""
-        return [socket for sockets in self._users.values() for socket in sockets]
+    def subscribers(self) -> list[Subscriber]:
+        """Every subscriber here."""
+        return [subscriber for subscribers in self._users.values() for subscriber in subscribers]
 
     # --- what happens ---------------------------------------------------------------------------------
 
-    def deliver(self, room_id: int, seq: int | None, kind: int, user_id: int, frame: bytes) -> None:
-        """Takes an event from wherever. `seq` None: never stored, so it is sent on without counting."""
-        if kind == READ:
-            return self._tell(user_id, frame)
-        room = self._rooms.get(room_id)
-        if room is None:
-            if kind not in (MEMBER, ROOM) or seq is None or user_id not in self._users:
+    def deliver(self, notification: Notification) -> None:
+        """Take an event from anywhere. One without a seq was never stored and is sent on without counting."""
+        room_id, seq, kind, frame, subjects = notification
+        if kind == FrameType.READ_MARKER:
+            return self._send_to_user(subjects[0].user_id, frame)
+        channel = self._channels.get(room_id)
+        if channel is None:
+            if seq is None or not any(subject.user_id in self._users for subject in subjects):
                 return
-            room = self._rooms[room_id] = _Room(seq - 1)  # he may have joined or created it from elsewhere
+            channel = self._channels[room_id] = _RoomChannel(seq - 1)  # the user may have joined it elsewhere
         if seq is None:
-            self._write(room, kind, frame)
-        elif seq == room.seq + 1:
-            self._send(room_id, room, kind, user_id, frame)
-            while (early := room.early.pop(room.seq + 1, None)) is not None:
-                self._send(room_id, room, *early)
-            if not room.early and room.timer is not None:
-                room.timer.cancel()
-                room.timer = None
-        elif seq > room.seq and len(room.early) < EARLY:
-            room.early[seq] = (kind, user_id, frame)
-            if room.timer is None:
-                room.timer = asyncio.get_running_loop().call_later(GAP_S, self._gap, room_id, room)
-        if not room.v1 and not room.v2:
-            self._forget(room_id)
+            self._queue_frame(channel, kind, frame)
+        elif seq == channel.seq + 1:
+            self._send(channel, notification)
+            while (early := channel.reorder_buffer.pop(channel.seq + 1, None)) is not None:
+                self._send(channel, early)
+            if not channel.reorder_buffer and channel.reorder_timer is not None:
+                channel.reorder_timer.cancel()
+                channel.reorder_timer = None
+        elif seq > channel.seq and len(channel.reorder_buffer) < REORDER_BUFFER_EVENTS:
+            channel.reorder_buffer[seq] = notification
+            if channel.reorder_timer is None:
+                channel.reorder_timer = self._later(REORDER_WAIT_S, room_id, channel)
+        self._forget_if_empty(room_id, channel)
 
-    def forget(self, room_id: int) -> list[Socket]:
-        """Drops a room whose numbers went back; the sockets that were in it, which must begin anew."""
-        room = self._rooms.get(room_id)
-        if room is None:
+    def forget(self, room_id: int) -> list[Subscriber]:
+        """Drop a room whose numbers went back. Return the subscribers that were live in it and must begin anew."""
+        channel = self._channels.get(room_id)
+        if channel is None:
             return []
-        sockets = [*room.v1, *room.v2]
+        subscribers = [*channel.plain, *channel.v2]
         self._forget(room_id)
-        for socket in sockets:
-            socket.rooms.discard(room_id)
-        return sockets
+        for subscriber in subscribers:
+            subscriber.states.pop(room_id, None)
+        return subscribers
 
     def _forget(self, room_id: int) -> None:
-        room = self._rooms.pop(room_id)
-        self._flush_room(room)
-        if room.timer is not None:
-            room.timer.cancel()
+        channel = self._channels.pop(room_id)
+        self._flush_channel(channel)
+        if channel.reorder_timer is not None:
+            channel.reorder_timer.cancel()
 
-    def _gap(self, room_id: int, room: _Room) -> None:
-        room.timer = None
-        room.early = {seq: event for seq, event in room.early.items() if seq > room.seq}
-        if self._rooms.get(room_id) is room and room.early:
-            room.timer = asyncio.get_running_loop().call_later(GAP_S * 10, self._gap, room_id, room)
+    def _forget_if_empty(self, room_id: int, channel: _RoomChannel) -> None:
+        if channel.is_empty and self._channels.get(room_id) is channel:
+            self._forget(room_id)
+
+    def _later(self, delay_s: float, room_id: int, channel: _RoomChannel) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(delay_s, self._report_gap, room_id, channel)
+
+    def _report_gap(self, room_id: int, channel: _RoomChannel) -> None:
+        channel.reorder_timer = None
+        channel.reorder_buffer = {seq: event for seq, event in channel.reorder_buffer.items() if seq > channel.seq}
+        if self._channels.get(room_id) is channel and channel.reorder_buffer:
+            channel.reorder_timer = self._later(REORDER_WAIT_S * 10, room_id, channel)
             self.on_gap(room_id)
 
-    def _send(self, room_id: int, room: _Room, kind: int, user_id: int, frame: bytes) -> None:
-        room.seq += 1
-        joined = _joined(room.seq, kind, frame)
-        if joined is None:
-            return self._write(room, kind, frame)
-        # A join is the first thing that a new member's sockets hear, a leave the last.
-        if not joined:
-            self._write(room, kind, frame)
-            self._flush_room(room)
-        for socket in self._users.get(user_id, ()):
-            if room_id in socket.resuming:
-                socket.resuming[room_id] = not joined
-            if socket.known is None:
-                socket.changed = True
-            elif joined:
-                self._let_in(socket, socket.known, room_id, room)
-            else:
-                self._let_out(socket, socket.known, room_id, room)
-        if joined:
-            self._write(room, kind, frame)
+    def _send(self, channel: _RoomChannel, notification: Notification) -> None:
+        """Send the room's next event. A join is the first that a new member's connections get, a leave the last."""
+        room_id, _, kind, frame, subjects = notification
+        channel.seq += 1
+        for user_id, is_member in subjects:
+            if is_member:
+                self._on_joined(user_id, room_id, channel)
+        self._queue_frame(channel, kind, frame)
+        for user_id, is_member in subjects:
+            if not is_member:
+                self._flush_channel(channel)
+                self._on_left(user_id, room_id, channel)
 
-    def _let_in(self, socket: Socket, known: set[int], room_id: int, room: _Room) -> None:
-        if room.seq > socket.left.get(room_id, 0):
-            if _misses(socket, room_id, room.seq):
-                self.join(socket, room_id, room.seq)
-            known.add(room_id)
+    def _on_joined(self, user_id: int, room_id: int, channel: _RoomChannel) -> None:
+        subscribers = self._users.get(user_id, ())
+        for subscriber in subscribers:
+            if subscriber.states.get(room_id) is RoomState.LEFT_WHILE_RESUMING:
+                subscriber.states[room_id] = RoomState.RESUMING
+            if subscriber.membership is None:
+                subscriber.membership_changed = True
+            elif subscriber.lacks(room_id, channel.seq):
+                self.join(subscriber, room_id, channel.seq)
+        for membership in _memberships(subscribers):
+            membership.joined(room_id, channel.seq)
 
-    def _let_out(self, socket: Socket, known: set[int], room_id: int, room: _Room) -> None:
-        known.discard(room_id)
-        socket.rooms.discard(room_id)
-        room.v1.discard(socket)
-        room.v2.discard(socket)
-        socket.left[room_id] = room.seq
+    def _on_left(self, user_id: int, room_id: int, channel: _RoomChannel) -> None:
+        subscribers = self._users.get(user_id, ())
+        for subscriber in subscribers:
+            if subscriber.membership is None:
+                subscriber.membership_changed = True
+            if subscriber.is_live(room_id):
+                del subscriber.states[room_id]
+                channel.plain.discard(subscriber)
+                channel.v2.discard(subscriber)
+            elif room_id in subscriber.states:
+                subscriber.states[room_id] = RoomState.LEFT_WHILE_RESUMING
+        for membership in _memberships(subscribers):
+            membership.left(room_id, channel.seq)
 
-    def _tell(self, user_id: int, frame: bytes) -> None:
-        data = framed(frame)
-        for socket in self._users.get(user_id, ()):
-            if socket.v2:
-                socket.offer(data)
+    def _send_to_user(self, user_id: int, frame: bytes) -> None:
+        data = text_frame(frame)
+        for subscriber in self._users.get(user_id, ()):
+            if subscriber.speaks_v2:
+                subscriber.write(data)
 
-    def _write(self, room: _Room, kind: int, frame: bytes) -> None:
-        if not room.out:
-            if not self._waiting:
+    def _queue_frame(self, channel: _RoomChannel, kind: int, frame: bytes) -> None:
+        if not channel.outgoing_v2:
+            if not self._dirty:
                 asyncio.get_running_loop().call_soon(self._flush)
-            self._waiting.append(room)
-        data = framed(frame)
-        room.out.append(data)
-        if kind == MESSAGE:
-            room.out_v1.append(data)
+            self._dirty.append(channel)
+        data = text_frame(frame)
+        channel.outgoing_v2.append(data)
+        if kind == FrameType.MESSAGE:
+            channel.outgoing_plain.append(data)
 
     def _flush(self) -> None:
-        rooms, self._waiting = self._waiting, []
-        for room in rooms:
-            self._flush_room(room)
+        channels, self._dirty = self._dirty, []
+        for channel in channels:
+            self._flush_channel(channel)
 
-    def _flush_room(self, room: _Room) -> None:
-        for sockets, frames in ((room.v2, room.out), (room.v1, room.out_v1)):
-            if frames and sockets:
+    def _flush_channel(self, channel: _RoomChannel) -> None:
+        for subscribers, frames in ((channel.v2, channel.outgoing_v2), (channel.plain, channel.outgoing_plain)):
+            if frames and subscribers:
                 data = frames[0] if len(frames) == 1 else b"".join(frames)
-                for socket in sockets:
-                    socket.offer(data)
-        room.out.clear()
-        room.out_v1.clear()
+                for subscriber in subscribers:
+                    subscriber.write(data)
+        channel.outgoing_v2.clear()
+        channel.outgoing_plain.clear()
+
+
+def _memberships(subscribers: Iterable[Subscriber]) -> set[Membership]:
+    """The distinct memberships of subscribers, each of which may be shared by several."""
+    return {each.membership for each in subscribers if each.membership is not None}

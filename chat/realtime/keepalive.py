@@ -1,26 +1,35 @@
-"""Pings for silent peers."""
+"""Pings for silent peers, on one timer for all connections.
+
+A timer and a task for each connection cost several times as much.
+"""
 
 import asyncio
+from collections.abc import Collection
+from typing import Protocol
 
-from aiohttp import web
-
-from chat.http import app_keys as keys
-
-BEAT = 100  # sockets that are pinged in one tick
+PINGS_PER_TICK = 100
 
 
-async def heartbeat(app: web.Application) -> None:
-    """Beats for every socket, for ever: two beats make `HEARTBEAT_S`.
+class Pingable(Protocol):
+    """A connection."""
 
-    On one timer and by groups: a timer and a task for each socket cost several times as much.
+    def ping_if_idle(self, pong_timeout_s: float) -> None:
+        """Ping a peer that was silent since the last call; disconnect one that has not answered for so long."""
+
+
+async def keepalive(connections: Collection[Pingable], *, interval_s: float, timeout_s: float) -> None:
+    """For ever: ping a peer that was silent before `interval_s` have passed, disconnect it `timeout_s` later.
+
+    Each connection is looked at once in a period, in groups spread over it.
     """
-    half_s = app[keys.SETTINGS].heartbeat_s / 2
-    due = asyncio.get_running_loop().time()
+    loop = asyncio.get_running_loop()
+    period_s = min(interval_s / 2, timeout_s)
+    due = loop.time()
     while True:
-        sessions = list(app[keys.STATE].sessions)
-        groups = range(0, len(sessions) or 1, BEAT)
+        present = list(connections)
+        groups = range(0, len(present) or 1, PINGS_PER_TICK)
         for first in groups:
-            for session in sessions[first : first + BEAT]:
-                session.beat(half_s)
-            due = max(due, asyncio.get_running_loop().time() - half_s) + half_s / len(groups)
-            await asyncio.sleep(due - asyncio.get_running_loop().time())
+            for connection in present[first : first + PINGS_PER_TICK]:
+                connection.ping_if_idle(timeout_s)
+            due = max(due, loop.time() - period_s) + period_s / len(groups)
+            await asyncio.sleep(due - loop.time())

@@ -1,27 +1,30 @@
-"""How fast one may go: a token bucket, and an end of patience with who does not heed it. Pure."""
+"""A token bucket that also counts refusals. Pure."""
 
-ROUNDING = 1e-6  # who waits exactly as long as he was told finds a hair less than a whole one
+ROUNDING = 1e-6  # tolerance for float rounding: a client that waits exactly the returned time must be let through
 
 
-class Pace:
-    """`rate` a second, `burst` at once; 0 is no limit. `now` is a monotonic time in seconds."""
+class TokenBucket:
+    """`rate_per_s` tokens a second, `capacity` at once; a rate of 0 is no limit. `now` is a monotonic time in seconds.
 
-    __slots__ = ("_burst", "_last", "_left", "_rate", "refused")
+    refused: how often no token was left since the bucket was last full
+    """
 
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate, self._burst, self._left, self._last = rate, burst, burst, now
-        self.refused = 0  # since there was last a whole burst left: who heeds the pace gets back to that
+    __slots__ = ("_capacity", "_last", "_rate_per_s", "_tokens", "refused")
 
-    def wait_s(self, now: float) -> float:
-        """Counts one more: 0.0, it may pass; else it may not, and the next one may in so many seconds."""
-        if not self._rate:
+    def __init__(self, rate_per_s: float, capacity: float, now: float) -> None:
+        self._rate_per_s, self._capacity, self._tokens, self._last = rate_per_s, capacity, capacity, now
+        self.refused = 0
+
+    def take(self, now: float) -> float:
+        """Take a token. Return 0.0 if there was one, else the seconds until the next."""
+        if not self._rate_per_s:
             return 0.0
-        self._left = min(self._burst, self._left + (now - self._last) * self._rate)
+        self._tokens = min(self._capacity, self._tokens + (now - self._last) * self._rate_per_s)
         self._last = now
-        if self._left >= self._burst:
+        if self._tokens >= self._capacity:
             self.refused = 0
-        if self._left > 1 - ROUNDING:
-            self._left -= 1
+        if self._tokens > 1 - ROUNDING:
+            self._tokens -= 1
             return 0.0
         self.refused += 1
-        return (1 - self._left) / self._rate
+        return (1 - self._tokens) / self._rate_per_s

@@ -1,26 +1,67 @@
-"""One websocket as the hub sees it."""
+"""A connection as the hub sees it: something to write to and never to wait for, and what each room is to it."""
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from enum import Enum
 
 from chat.protocol.close_codes import CloseCode
 
 log = logging.getLogger(__name__)
 
 
-class Socket:
-    """One websocket as the hub sees it: somewhere to write, never to wait.
+class RoomState(Enum):
+    """What a room is to a connection. A room without a state is not heard."""
 
-    `v2`: it sees every frame; else only messages, as the original's clients expect.
-    `rooms`: where it is live; `resuming`: where it is about to be, and nothing else may make it so; true when its
-    user has left the room meanwhile.
-    `known`: the rooms that its user is in, as it was told; None until its first look at them. What changes
-    before that only sets `changed`: look again. `left`: the number of the leave that it heard last, by room: no join
-    of before counts, however late it comes. `close(code)` ends it in good order, without waiting.
+    LIVE = "its events are written as they come"
+    RESUMING = "a resume is in progress, and only that resume may make the room live"
+    LEFT_WHILE_RESUMING = "as RESUMING, and the user has left the room meanwhile"
+
+
+class Membership:
+    """The rooms of a user, as their connections were told. Connections that were told the same share one.
+
+    room_ids: the rooms
+    left_at_seq: by room, the seq of the last leave that was heard: an earlier join that comes late does not count
     """
 
-    __slots__ = ("_cap", "_transport", "changed", "close", "known", "left", "resuming", "rooms", "user_id", "v2")
+    __slots__ = ("left_at_seq", "room_ids")
+
+    def __init__(self, room_ids: Iterable[int]) -> None:
+        self.room_ids = set(room_ids)
+        self.left_at_seq: dict[int, int] = {}
+
+    def joined(self, room_id: int, seq: int) -> None:
+        """Take note of a join that was heard."""
+        if seq > self.left_at_seq.get(room_id, 0):
+            self.room_ids.add(room_id)
+
+    def left(self, room_id: int, seq: int) -> None:
+        """Take note of a leave that was heard."""
+        self.room_ids.discard(room_id)
+        self.left_at_seq[room_id] = seq
+
+
+class Subscriber:
+    """One connection of the hub.
+
+    speaks_v2: it gets every frame; otherwise only messages, as the original's clients expect
+    states: by room, what the room is to this connection
+    membership: the rooms of its user; None until they have been read for the first time
+    membership_changed: whether the user joined or left a room before that, so that they have to be read again
+    close: ends the connection in good order, without waiting
+    """
+
+    __slots__ = (
+        "_buffer_limit_bytes",
+        "_transport",
+        "close",
+        "membership",
+        "membership_changed",
+        "speaks_v2",
+        "states",
+        "user_id",
+    )
 
     def __init__(
         self,
@@ -28,28 +69,40 @@ class Socket:
         transport: asyncio.WriteTransport,
         close: Callable[[CloseCode], None],
         *,
-        v2: bool,
-        cap: int,
+        speaks_v2: bool,
+        buffer_limit_bytes: int,
     ) -> None:
-        self.user_id, self.v2, self.close = user_id, v2, close
-        self.rooms: set[int] = set()
-        self.resuming: dict[int, bool] = {}
-        self.known: set[int] | None = None
-        self.changed = False
-        self.left: dict[int, int] = {}
-        self._transport, self._cap = transport, cap
+        self.user_id, self.speaks_v2, self.close = user_id, speaks_v2, close
+        self.states: dict[int, RoomState] = {}
+        self.membership: Membership | None = None
+        self.membership_changed = False
+        self._transport, self._buffer_limit_bytes = transport, buffer_limit_bytes
 
-    def offer(self, frames: bytes) -> None:
-        """Writes finished websocket frames. A peer that has not read `cap` bytes by now is cut off."""
+    def is_live(self, room_id: int) -> bool:
+        """Whether the room's events are written as they come."""
+        return self.states.get(room_id) is RoomState.LIVE
+
+    def lacks(self, room_id: int, joined_seq: int) -> bool:
+        """Whether its user became a member with event `joined_seq`, and this connection was never told."""
+        membership = self.membership
+        return (
+            membership is not None
+            and joined_seq > membership.left_at_seq.get(room_id, 0)
+            and room_id not in membership.room_ids
+            and room_id not in self.states
+        )
+
+    def write(self, frames: bytes) -> None:
+        """Write finished websocket frames. A peer that has left more than the limit unread is disconnected."""
         transport = self._transport
         if transport.is_closing():
             return
-        if transport.get_write_buffer_size() > self._cap:
-            log.warning("user %d reads too slowly and is cut (%d)", self.user_id, CloseCode.TOO_SLOW)
+        if transport.get_write_buffer_size() > self._buffer_limit_bytes:
+            log.warning("user %d reads too slowly and is disconnected (%d)", self.user_id, CloseCode.TOO_SLOW)
             transport.abort()
         else:
             transport.write(frames)
 
-    def unsent(self) -> int:
+    def buffered_bytes(self) -> int:
         """Bytes that the kernel has not taken yet."""
         return self._transport.get_write_buffer_size()

@@ -1,18 +1,21 @@
-"""Websocket frames as bytes (RFC 6455, section 5): what the library leaves to us."""
+"""Websocket frames as bytes (RFC 6455, section 5), and the rejection of unmasked client frames.
+
+A frame for many connections is encoded once; aiohttp would encode it for each. Its reader accepts unmasked frames.
+"""
 
 import asyncio
 import struct
 from collections.abc import Callable
 
-PING = bytes((0x89, 0))  # a whole unmasked ping frame
+PING_FRAME = bytes((0x89, 0))
 
-_MASKED = 0x80  # in the second byte; the other seven bits are a length, or say how many bytes of length follow
-_LENGTHS = {126: 2, 127: 8}
-_KEY = 4  # bytes of a mask
+_MASK_BIT = 0x80  # in the second byte; the other seven bits are a length, or say how many bytes of length follow
+_LENGTH_BYTES = {126: 2, 127: 8}
+_MASK_KEY_BYTES = 4
 
 
-def framed(payload: bytes) -> bytes:
-    """A whole unmasked text frame around the payload."""
+def text_frame(payload: bytes) -> bytes:
+    """An unmasked text frame around the payload."""
     size = len(payload)
     if size < 126:
         return bytes((0x81, size)) + payload
@@ -21,58 +24,59 @@ def framed(payload: bytes) -> bytes:
     return struct.pack("!BBQ", 0x81, 127, size) + payload
 
 
-def goodbye(code: int, reason: str) -> bytes:
-    """A whole unmasked close frame. `reason`: at most 123 bytes, for people."""
-    told = reason.encode()
-    return struct.pack("!BBH", 0x88, 2 + len(told), code) + told
+def close_frame(code: int, reason: str) -> bytes:
+    """An unmasked close frame. `reason`: at most 123 bytes, for people."""
+    reason_bytes = reason.encode()
+    return struct.pack("!BBH", 0x88, 2 + len(reason_bytes), code) + reason_bytes
 
 
-class Masked(asyncio.Protocol):
-    """Stands before a connection's protocol and passes on only frames that are masked, as a client's have to be.
+class MaskGuard(asyncio.Protocol):
+    """Stands before a connection's protocol and passes on only masked frames, as a client's have to be.
 
-    aiohttp's reader takes others as well. It has to be in place before the first frame comes. The first frame that
-    is not masked calls `refuse`, and nothing that comes with it or later is passed on. `heard`: whether anything came
-    since that was set to False.
+    It has to be in place before the first frame comes. The first unmasked frame calls `on_violation`, and nothing that
+    comes with it or later is passed on.
+
+    received_data: whether anything came since it was set to False
     """
 
-    __slots__ = ("_head", "_left", "_protocol", "_refuse", "heard")
+    __slots__ = ("_on_violation", "_partial_header", "_protocol", "_remaining", "received_data")
 
-    def __init__(self, protocol: asyncio.Protocol, refuse: Callable[[], None]) -> None:
-        self._protocol, self._refuse = protocol, refuse
-        self.heard = True
-        self._left = 0  # bytes of the frame that is coming in; -1: refused
-        self._head = b""  # a header of which not all is here
+    def __init__(self, protocol: asyncio.Protocol, on_violation: Callable[[], None]) -> None:
+        self._protocol, self._on_violation = protocol, on_violation
+        self.received_data = True
+        self._remaining = 0  # bytes of the frame that is coming in; -1 after a violation
+        self._partial_header = b""
 
     def data_received(self, data: bytes) -> None:
-        self.heard = True
-        if self._left < 0:
+        self.received_data = True
+        if self._remaining < 0:
             return
-        if self._walk(self._head + data):
+        if self._scan_headers(self._partial_header + data):
             self._protocol.data_received(data)
         else:
-            self._left = -1
-            self._refuse()
+            self._remaining = -1
+            self._on_violation()
 
-    def _walk(self, data: bytes) -> bool:
-        """From header to header; whether all of them say that a mask follows."""
-        at, end = self._left, len(data)
-        self._head = b""
+    def _scan_headers(self, data: bytes) -> bool:
+        """Go from header to header. Return whether all of them say that a mask follows."""
+        at, end = self._remaining, len(data)
+        self._partial_header = b""
         while at < end:
             if end - at < 2:
                 break
-            if not data[at + 1] & _MASKED:
+            if not data[at + 1] & _MASK_BIT:
                 return False
-            size = data[at + 1] & ~_MASKED
+            size = data[at + 1] & ~_MASK_BIT
             body = at + 2
-            if more := _LENGTHS.get(size):
-                body += more
+            if length_bytes := _LENGTH_BYTES.get(size):
+                body += length_bytes
                 if body > end:
                     break
                 size = int.from_bytes(data[at + 2 : body])
-            at = body + _KEY + size
+            at = body + _MASK_KEY_BYTES + size
         if at < end:
-            self._head, at = data[at:], end
-        self._left = at - end
+            self._partial_header, at = data[at:], end
+        self._remaining = at - end
         return True
 
     def eof_received(self) -> bool | None:

@@ -119,7 +119,7 @@ def compare(
     for wire in listeners:
         wire.got = 0
     control.got = asked = 0
-    framed = size + 4  # with the frame's header
+    text_frame = size + 4  # with the frame's header
     before, began = plain.spent(), now()
     end = began + seconds
     while now() < end or control.got < 2 * asked:
@@ -127,7 +127,7 @@ def compare(
             control.write(b"x" * free)
             asked += free
         crowd.pull(0.05)
-    while any(wire.got < framed * asked for wire in listeners):
+    while any(wire.got < text_frame * asked for wire in listeners):
         if now() > end + WAIT_S:
             raise TooMuch("the reference did not deliver everything")
         crowd.pull(0.05)

@@ -16,7 +16,7 @@ from tests.bench.world import Server, World, chat_server, chat_upgrade, go_live,
 
 SOCKETS = 10_000
 EACH = 10
-HEARTBEAT_S = 5.0  # up to here aiohttp does not round it up
+PING_INTERVAL_S = 5.0  # up to here aiohttp does not round it up
 SETTLE_S = 2.0  # the server's start leaves 64 MiB, of its first hash, to be given back
 IDLE_S = 5.6
 
@@ -43,14 +43,14 @@ def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
 
     for _ in range(runs):
         measure(
-            chat_server(it, HEARTBEAT_S=str(HEARTBEAT_S)),
+            chat_server(it, PING_INTERVAL_S=str(PING_INTERVAL_S)),
             lambda server: [chat_upgrade(server, person) for person in people],
             resumed,
             seconds,
             figures.add,
         )
         measure(
-            reference("hold", HEARTBEAT_S),
+            reference("hold", PING_INTERVAL_S),
             lambda server: [upgrade(server.port, "/")] * count,
             None,
             seconds,
@@ -82,6 +82,6 @@ def measure(
         before, crowd.pinged, began = server.spent(), 0, now()
         crowd.quiet(seconds)
         spent, elapsed = server.spent() - before, now() - began
-        if seconds > HEARTBEAT_S and crowd.pinged < len(wires):
+        if seconds > PING_INTERVAL_S and crowd.pinged < len(wires):
             raise Void(f"{crowd.pinged} pings for {len(wires)} sockets")
         note("CPU µs a second and socket", spent.server / elapsed / len(wires) * 1e6)

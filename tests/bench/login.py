@@ -21,7 +21,7 @@ from tests.bench.world import World, chat_server, chat_upgrade, go_live
 ROOMS, EACH = 50, 10
 RATE = 500.0
 RUN_S = 3.0
-THREADS = 1  # PASSWORD_THREADS
+THREADS = 1  # HASH_THREADS
 CONNECTIONS = 4
 WAIT_S = 10.0
 

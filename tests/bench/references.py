@@ -13,7 +13,7 @@ from typing import Any
 import argon2
 from aiohttp import web
 
-from chat.realtime.websocket_frames import framed
+from chat.realtime.websocket_frames import text_frame
 
 CONTROL = b"control"
 
@@ -23,7 +23,7 @@ def broadcast(port: int, size: str) -> None:
 
     The frame has `size` bytes of payload. A byte comes back on the control connection for each round.
     """
-    frame = framed(b"x" * int(size))
+    frame = text_frame(b"x" * int(size))
     listeners: set[asyncio.Transport] = set()
 
     class Connection(asyncio.Protocol):
@@ -76,13 +76,13 @@ def relay(port: int) -> None:
     _run(port, join)
 
 
-def hold(port: int, heartbeat_s: str) -> None:
+def hold(port: int, ping_interval_s: str) -> None:
     """aiohttp: websockets that nobody speaks to but with pings."""
 
     async def stay(request: web.Request) -> web.StreamResponse:
         if "Upgrade" not in request.headers:
             return web.Response()
-        ws = web.WebSocketResponse(compress=False, heartbeat=float(heartbeat_s))
+        ws = web.WebSocketResponse(compress=False, heartbeat=float(ping_interval_s))
         await ws.prepare(request)
         async for _ in ws:
             pass

@@ -309,12 +309,12 @@ class Author:
         self.wire.write(b"".join(self.message(first + each) for each in range(len(due))))
 
     def message(self, number: int) -> bytes:
-        """100 bytes of text, a clientId of 24 characters."""
+        """100 bytes of text, a requestId of 24 characters."""
         text = f"message {number:010} ".ljust(100, ".")
-        client_id = f"{self._name:>10.10}-{self.run:04}-{number:08}".replace(" ", "0")
+        request_id = f"{self._name:>10.10}-{self.run:04}-{number:08}".replace(" ", "0")
         return masked(
-            b'{"type":1,"chatroomId":%d,"chatmessage":"%b","clientId":"%b"}'
-            % (self.room_id, text.encode(), client_id.encode())
+            b'{"type":1,"chatroomId":%d,"chatmessage":"%b","requestId":"%b"}'
+            % (self.room_id, text.encode(), request_id.encode())
         )
 
     def check(self) -> None:
@@ -323,7 +323,7 @@ class Author:
         if len(acks) != self.said:
             raise Void(f"{len(acks)} of {self.said} acks")
         for number, ack in enumerate(acks):
-            if ack["type"] != 13 or not ack["clientId"].endswith(f"-{number:08}") or ack["duplicate"]:
+            if ack["type"] != 13 or not ack["requestId"].endswith(f"-{number:08}") or ack["duplicate"]:
                 raise Void(f"not the ack of message {number}: {ack}")
 
     def ack_delays(self) -> Iterator[float]:
@@ -339,7 +339,7 @@ def check_room(witness: Witness, crowd: Sequence[Wire], said: int) -> None:
     for each, following in pairwise(frames):
         if following["seq"] != each["seq"] + 1:
             raise Void(f"{following['seq']} came after {each['seq']}")
-    if len({each["chatmessage"] + each["clientId"] for each in frames}) != said:
+    if len({each["chatmessage"] + each["requestId"] for each in frames}) != said:
         raise Void("a message was delivered twice")
     short = [wire for wire in crowd if wire.got != len(witness.data)]
     if short:

@@ -63,7 +63,7 @@ class World:
             password_hash(),
             count,
         )
-        tokens = Tokens(self.secret, ttl_hours=24, epoch=self.epoch)
+        tokens = Tokens(self.secret, ttl_s=86_400, epoch=self.epoch)
         return [Person(row[0], tokens.issue(*row)[0]) for row in sorted(rows)]
 
     def rooms(self, count: int) -> list[int]:
@@ -162,8 +162,8 @@ def chat_server(it: World, **settings: str) -> Iterator[Server]:
         "AMQP_PREFIX": f"bench-{token_hex(4)}.",
         "JWT_SECRET": it.secret,
         "PORT": str(port),
-        "MESSAGES_PER_S": "0",
-        "HEARTBEAT_S": HOUR,
+        "RATE_LIMIT_PER_S": "0",
+        "PING_INTERVAL_S": HOUR,
         **settings,
     }
     with child([sys.executable, "-m", "chat", "serve"], environment) as process:

@@ -59,8 +59,8 @@ async def test_no_view_has_what_keeps_people_out(crowd: Crowd) -> None:
     await visitor.says("pending")
     await visitor.says("failed")
     await expect(visitor["li.flying"]).to_have_count(2)
-    client_id = line.said("failed")[0]["clientId"]
-    line.says({"type": 14, "code": "unavailable", "chatmessage": "no", "clientId": client_id, "chatroomId": room})
+    request_id = line.said("failed")[0]["requestId"]
+    line.says({"type": 14, "code": "unavailable", "chatmessage": "no", "requestId": request_id, "chatroomId": room})
     await expect(visitor["li.failed"]).to_be_visible()
     await (await crowd.chat.sign_up("speaker")).posts("unread", 1)
     await expect(visitor.room("General").locator(".count")).to_be_visible()

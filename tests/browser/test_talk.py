@@ -99,13 +99,13 @@ async def frames(line: Line, number: int) -> list[str]:
 
 
 async def unheard(visitor: Visitor, line: Line, text: str) -> str:
-    """Says what does not reach the server; its clientId."""
+    """Says what does not reach the server; its requestId."""
     await visitor.says(text)
     await expect(visitor["li.flying"]).to_have_count(1)
     async with asyncio.timeout(5):
         while not line.said(text):
             await asyncio.sleep(0.01)
-    return str(line.said(text)[0]["clientId"])
+    return str(line.said(text)[0]["requestId"])
 
 
 async def test_a_command_is_shown_once_in_either_order(crowd: Crowd) -> None:
@@ -129,20 +129,20 @@ async def test_a_refused_message_offers_retry_with_the_same_id_and_discard(crowd
     line = await Line.of(visitor)
     await visitor.arrives()
     line.deaf = True
-    client_id = await unheard(visitor, line, text := unique())
-    line.says({"type": 14, "code": "unavailable", "chatmessage": "too busy", "clientId": client_id, "chatroomId": 1})
+    request_id = await unheard(visitor, line, text := unique())
+    line.says({"type": 14, "code": "unavailable", "chatmessage": "too busy", "requestId": request_id, "chatroomId": 1})
     await expect(visitor["li.failed .state"]).to_contain_text("Not sent. Too busy.")
     line.deaf = False
     await visitor["li.failed"].get_by_role("button", name="Retry").click()
     await expect(visitor["li.own .state"]).to_have_count(0)
-    assert [frame["clientId"] for frame in line.said(text)] == [client_id] * 2
+    assert [frame["requestId"] for frame in line.said(text)] == [request_id] * 2
     await visitor.sees(text)
     await visitor.page.reload()
     await visitor.sees(text)
 
     line.deaf = True
-    client_id = await unheard(visitor, line, "never mind")
-    line.says({"type": 14, "code": "busy", "chatmessage": "no", "clientId": client_id, "chatroomId": 1})
+    request_id = await unheard(visitor, line, "never mind")
+    line.says({"type": 14, "code": "busy", "chatmessage": "no", "requestId": request_id, "chatroomId": 1})
     await visitor["li.failed"].get_by_role("button", name="Discard").click()
     await expect(visitor.message("never mind")).to_have_count(0)
     await expect(visitor.box).to_be_focused()
@@ -167,11 +167,11 @@ async def test_what_may_have_been_stored_or_came_too_fast_is_repeated_by_itself(
     line = await Line.of(visitor)
     await visitor.arrives()
     line.deaf = True
-    client_id = await unheard(visitor, line, text := unique())
+    request_id = await unheard(visitor, line, text := unique())
     line.deaf = False
-    line.says({"type": 14, "code": code, "chatmessage": "?", "clientId": client_id, "retryMs": 50, "chatroomId": 1})
+    line.says({"type": 14, "code": code, "chatmessage": "?", "requestId": request_id, "retryMs": 50, "chatroomId": 1})
     await expect(visitor["li.own .state"]).to_have_count(0)
-    assert [frame["clientId"] for frame in line.said(text)] == [client_id] * 2
+    assert [frame["requestId"] for frame in line.said(text)] == [request_id] * 2
 
 
 async def test_an_answer_that_never_comes_is_a_broken_connection(crowd: Crowd) -> None:
@@ -189,7 +189,7 @@ async def test_an_answer_that_never_comes_is_a_broken_connection(crowd: Crowd) -
     await expect(visitor["li.own .state"]).to_have_count(0)
     await visitor.sees(text)
     # The new connection resumed the room, which brought the echo; or else the message went out again, as the same.
-    assert len({frame["clientId"] for frame in line.said(text)}) == 1
+    assert len({frame["requestId"] for frame in line.said(text)}) == 1
     assert len([frame for frame in line.sent if frame["type"] == 11 and frame["chatroomId"] == 1]) == 2
 
 

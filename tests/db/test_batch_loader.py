@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from chat.db.batch_loader import LANES, Gather
+from chat.db.batch_loader import MAX_CONCURRENT_LOADS, BatchLoader
 from chat.errors import Unavailable
 
 
@@ -16,7 +16,7 @@ class Source:
         self.loads: list[list[int]] = []
         self.gates: list[asyncio.Future[None]] = []
         self.version = 0
-        self.gather = Gather(self._load, most=most)
+        self.gather = BatchLoader(self._load, max_batch_size=most)
 
     async def _load(self, keys: list[int]) -> dict[int, tuple[int, int]]:
         self.loads.append(keys)
@@ -27,7 +27,7 @@ class Source:
         return found
 
     def ask(self, key: int) -> "asyncio.Task[tuple[int, int]]":
-        return asyncio.create_task(self.gather.get(key))
+        return asyncio.create_task(self.gather.load(key))
 
     async def answer(self) -> None:
         """Ends the oldest load that is under way."""
@@ -59,18 +59,18 @@ async def test_asks_of_one_tick_share_a_load_and_the_same_ask_is_loaded_once() -
 
 async def test_who_asks_during_a_load_gets_a_later_one() -> None:
     source = Source()
-    early = [source.ask(key) for key in range(LANES)]
+    early = [source.ask(key) for key in range(MAX_CONCURRENT_LOADS)]
     await ticks()
     busy = len(source.loads)
-    for _ in range(busy, LANES):
+    for _ in range(busy, MAX_CONCURRENT_LOADS):
         early.append(source.ask(100))
         await ticks()
-    assert len(source.loads) == LANES
+    assert len(source.loads) == MAX_CONCURRENT_LOADS
     source.version = 1
     late = source.ask(0)
     await ticks()
-    assert len(source.loads) == LANES, "no lane is free"
-    for _ in range(LANES + 1):
+    assert len(source.loads) == MAX_CONCURRENT_LOADS, "no lane is free"
+    for _ in range(MAX_CONCURRENT_LOADS + 1):
         await source.answer()
     assert await late == (0, 1)
 
@@ -112,23 +112,23 @@ async def test_nothing_is_loaded_for_those_who_went_away() -> None:
     gone = [source.ask(key) for key in range(10)]
     stays = source.ask(10)
     await ticks()
-    for each in gone[2 * LANES :]:
+    for each in gone[2 * MAX_CONCURRENT_LOADS :]:
         each.cancel()
-    for _ in range(LANES + 1):
+    for _ in range(MAX_CONCURRENT_LOADS + 1):
         await source.answer()
     assert await stays == (10, 0)
-    assert sorted(key for load in source.loads for key in load) == [*range(2 * LANES), 10]
+    assert sorted(key for load in source.loads for key in load) == [*range(2 * MAX_CONCURRENT_LOADS), 10]
     await asyncio.gather(*gone, return_exceptions=True)
 
 
 async def test_who_has_waited_for_too_long_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat.db.batch_loader.WAIT_S", 0.5)
+    monkeypatch.setattr("chat.db.batch_loader.WAIT_TIMEOUT_S", 0.5)
     source = Source(most=1)
-    first = [source.ask(key) for key in range(LANES)]
+    first = [source.ask(key) for key in range(MAX_CONCURRENT_LOADS)]
     await ticks()
     late = source.ask(100)
     await asyncio.sleep(0.7)
-    for _ in range(LANES):
+    for _ in range(MAX_CONCURRENT_LOADS):
         await source.answer()
     await asyncio.gather(*first)
     with pytest.raises(Unavailable, match="busy or gone"):
@@ -141,7 +141,7 @@ async def test_who_has_waited_for_too_long_is_told_so(monkeypatch: pytest.Monkey
 
 async def test_a_load_that_is_cancelled_from_inside_stops_nobody_else() -> None:
     source = Source()
-    for _ in range(LANES + 1):
+    for _ in range(MAX_CONCURRENT_LOADS + 1):
         asked = source.ask(1)
         await ticks()
         source.gates[-1].cancel()
@@ -163,7 +163,7 @@ async def test_nobody_is_forgotten_whatever_the_timing() -> None:
             await asyncio.sleep(0)
         return found
 
-    gather = Gather(load, most=3)
+    gather = BatchLoader(load, max_batch_size=3)
 
     async def ask() -> None:
         nonlocal version
@@ -171,6 +171,6 @@ async def test_nobody_is_forgotten_whatever_the_timing() -> None:
             await asyncio.sleep(0)
         version += 1
         asked = version
-        assert await gather.get(chance.randrange(5)) >= asked
+        assert await gather.load(chance.randrange(5)) >= asked
 
     await asyncio.wait_for(asyncio.gather(*(ask() for _ in range(500))), 20)

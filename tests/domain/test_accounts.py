@@ -25,9 +25,9 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 @pytest.fixture(scope="module")
 async def passwords() -> AsyncIterator[Passwords]:
     """As in the server, but cheap."""
-    these = Passwords(threads=2, wait_s=10)
+    these = Passwords(threads=2, queue_timeout_s=10)
     these._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-    these._nobody = these._hasher.hash("nobody")
+    these._dummy_hash = these._hasher.hash("nobody")
     yield these
     these.close()
 
@@ -41,7 +41,7 @@ async def test_who_signs_up_can_log_in_and_be_found(db: Database, passwords: Pas
     assert (user.username, user.email) == (name, f"{name}@example.com")
     assert await users.log_in(db, passwords, user.email, "pässwörd 🔑") == user
     assert await users.get(db, user.id) == user
-    assert [(room.id, room.member) for room in await rooms.visible(db, user.id)][:2] == [(1, True), (2, True)]
+    assert [(room.id, room.is_member) for room in await rooms.list_visible(db, user.id)][:2] == [(1, True), (2, True)]
 
 
 async def test_nothing_is_left_of_a_sign_up_that_fails(db: Database, passwords: Passwords) -> None:
@@ -53,7 +53,7 @@ async def test_nothing_is_left_of_a_sign_up_that_fails(db: Database, passwords: 
     with pytest.raises(Conflict) as caught:
         await users.sign_up(db, passwords, name.upper(), f"{unique()}@example.com", "correct horse")
     assert caught.value.code == "username_taken"
-    found = await members.members(db, first.id, 1, after=first.id - 1, most=100)
+    found = await members.list_members(db, first.id, 1, after=first.id - 1, limit=100)
     assert [member.user_id for member in found] == [first.id]
 
 
@@ -82,7 +82,7 @@ async def test_a_bad_username_is_refused_before_anything_is_hashed(
 
 @pytest.mark.parametrize("username", ["abc", "x" * 32, "A.b_c-9", "..."])
 def test_usernames_may_look_so(username: str) -> None:
-    assert users.USERNAME.fullmatch(username)
+    assert users.USERNAME_PATTERN.fullmatch(username)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ async def test_passwords_may_be_any_text(db: Database, passwords: Passwords, pas
     ],
 )
 def test_an_address_is_normalised(email: str, stored: str) -> None:
-    assert users.normalised(email) == stored
+    assert users.normalize_email(email) == stored
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_an_address_is_normalised(email: str, stored: str) -> None:
 )
 def test_what_is_no_address_is_refused(email: str) -> None:
     with pytest.raises(BadRequest, match="email is not valid: "):
-        users.normalised(email)
+        users.normalize_email(email)
 
 
 # --- logging in ---------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ async def test_either_mistake_is_the_same_refusal_and_costs_one_verification(
 
 
 async def test_the_robot_has_no_password_that_fits(db: Database, passwords: Passwords) -> None:
-    assert await db.one("users/by_email", email="robot") is None
+    assert await db.one("users/get_by_email", email="robot") is None
 
 
 async def test_an_unknown_user_is_not_found(db: Database) -> None:

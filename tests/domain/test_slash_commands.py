@@ -17,10 +17,10 @@ from chat.broker.base import QueueMessage
 from chat.broker.memory import MemoryBroker
 from chat.config import Settings
 from chat.db.errors import StatementTimeout, Unreachable
-from chat.domain.slash_commands import Commands, is_command
+from chat.domain.slash_commands import SlashCommands, is_command
 from chat.errors import OutcomeUnknown, Unavailable
 from chat.http import app_keys as keys
-from chat.protocol.bot_queues import COMMAND_QUEUE, REPLY_QUEUE, STOCK_SERVICE_DOWN
+from chat.protocol.bot_queues import COMMAND_QUEUE, REPLY_QUEUE, STOCK_UNAVAILABLE
 from tests.actors import GENERAL, Chat, Person, StockService, eventually, process, robots, serving, settings_for, unique
 
 pytestmark = pytest.mark.timeout(60)
@@ -103,9 +103,9 @@ async def test_a_quote_is_answered_in_the_room_for_everybody(alice: Person, bob:
     a, b = await alice.connects(), await bob.connects()
     await a.resume(room)
     await b.resume(room)
-    client_id = unique("ask")
-    await a.says("/stock=aapl.us", room, clientId=client_id)
-    ack = await a.gets(type=13, clientId=client_id)
+    request_id = unique("ask")
+    await a.says("/stock=aapl.us", room, requestId=request_id)
+    ack = await a.gets(type=13, requestId=request_id)
     assert "seq" not in ack and ack["duplicate"] is False
     for wire in (a, b):
         answer = await wire.hears("AAPL.US quote is $93.42 per share")
@@ -138,9 +138,9 @@ async def test_an_unknown_command_names_the_known_ones(alice: Person) -> None:
     answer = await alice.posts("/weather=Lima", status=400)
     assert answer["error"]["code"] == "unknown_command" and "/stock=" in answer["error"]["message"]
     wire = await alice.connects()
-    client_id = unique("ask")
-    await wire.says("/weather=Lima", clientId=client_id)
-    await wire.errs("unknown_command", clientId=client_id)
+    request_id = unique("ask")
+    await wire.says("/weather=Lima", requestId=request_id)
+    await wire.errs("unknown_command", requestId=request_id)
 
 
 async def test_a_command_joins_a_public_room_and_knows_the_unknown_ones(alice: Person, bob: Person) -> None:
@@ -154,28 +154,28 @@ async def test_the_same_command_again_is_asked_once(alice: Person, stocks: Stock
     room = await alice.creates()
     wire = await alice.connects()
     await wire.resume(room)
-    client_id = unique("ask")
+    request_id = unique("ask")
     code = unique("TWICE").upper()
     for _ in range(3):
-        await wire.says(f"/stock={code}", room, clientId=client_id)
-    acks = [await wire.gets(type=13, clientId=client_id) for _ in range(3)]
+        await wire.says(f"/stock={code}", room, requestId=request_id)
+    acks = [await wire.gets(type=13, requestId=request_id) for _ in range(3)]
     assert [ack["duplicate"] for ack in acks] == [False, True, True]
     quote = f"{code} quote is $93.42 per share"
     await eventually(lambda: quote in [frame.get("chatmessage") for frame in wire.heard])
-    again = await alice.posts(f"/stock={code}", room, status=202, clientId=client_id)
+    again = await alice.posts(f"/stock={code}", room, status=202, requestId=request_id)
     assert again["duplicate"] is True
-    await wire.says("/stock=other", room, clientId=client_id)
-    await wire.errs("client_id_reused", clientId=client_id)
-    await alice.posts("a message", room, status=409, clientId=client_id)
+    await wire.says("/stock=other", room, requestId=request_id)
+    await wire.errs("request_id_reused", requestId=request_id)
+    await alice.posts("a message", room, status=409, requestId=request_id)
     assert stocks.asked.count(code.lower()) == 1
     assert len(said_by_robot(await alice.events(room))) == 1
 
 
 async def test_a_message_and_a_command_do_not_share_a_client_id(alice: Person) -> None:
     room = await alice.creates()
-    client_id = unique("both")
-    await alice.posts("a message", room, clientId=client_id)
-    await alice.posts("/stock=AAPL.US", room, status=409, clientId=client_id)
+    request_id = unique("both")
+    await alice.posts("a message", room, requestId=request_id)
+    await alice.posts("/stock=AAPL.US", room, status=409, requestId=request_id)
 
 
 async def test_without_a_robot_the_asker_is_told_at_once(database_url: str, stocks: StockService) -> None:
@@ -184,14 +184,14 @@ async def test_without_a_robot_the_asker_is_told_at_once(database_url: str, stoc
         room = await asker.creates()
         wire = await asker.connects()
         await wire.resume(room)
-        client_id = unique("ask")
-        await wire.says("/stock=AAPL.US", room, clientId=client_id)
-        error = await wire.errs("unavailable", clientId=client_id)
+        request_id = unique("ask")
+        await wire.says("/stock=AAPL.US", room, requestId=request_id)
+        error = await wire.errs("unavailable", requestId=request_id)
         assert error["retryMs"] > 0
         async with robots(chat.app[keys.SETTINGS]):  # type: ignore[index]
-            # It was certainly not asked, so the same clientId may ask again.
-            await wire.says("/stock=AAPL.US", room, clientId=client_id)
-            assert (await wire.gets(type=13, clientId=client_id))["duplicate"] is False
+            # It was certainly not asked, so the same requestId may ask again.
+            await wire.says("/stock=AAPL.US", room, requestId=request_id)
+            assert (await wire.gets(type=13, requestId=request_id))["duplicate"] is False
             await wire.hears("AAPL.US quote is $93.42 per share")
         assert len(said_by_robot(await asker.events(room))) == 1
 
@@ -241,7 +241,7 @@ async def test_after_the_deadline_the_room_is_told_and_the_late_reply_is_not(
 
 
 def stocks_down() -> str:
-    return STOCK_SERVICE_DOWN
+    return STOCK_UNAVAILABLE
 
 
 async def test_a_robot_killed_between_taking_and_answering_leaves_it_to_the_next(
@@ -350,11 +350,11 @@ async def test_an_older_robot_is_served(database_url: str, stocks: StockService)
 async def test_a_reply_is_acked_only_when_it_is_stored(chat: Chat, alice: Person) -> None:
     """A letter that cannot be stored now must come again: `reply` raises, and the broker keeps it."""
     assert chat.app is not None
-    journal, commands = chat.app[keys.JOURNAL], chat.app[keys.COMMANDS]
+    journal, commands = chat.app[keys.WRITER], chat.app[keys.SLASH_COMMANDS]
     journal._closing = True
     try:
         with pytest.raises(Exception, match="stopping"):
-            await commands.reply(QueueMessage(reply_for(1, "kept"), "1"))
+            await commands.on_reply(QueueMessage(reply_for(1, "kept"), "1"))
     finally:
         journal._closing = False
 
@@ -379,19 +379,19 @@ async def test_a_command_that_may_stand_in_its_table_is_not_told_as_certainly_no
 ) -> None:
     """Left in its table, it gets its outcome in the room when its time is up."""
     assert chat.app is not None
-    broker, db, journal = UnhelpfulBroker(), chat.app[keys.DB], chat.app[keys.JOURNAL]
-    commands = Commands(db, journal, broker, timeout_s=10, write_timeout_s=5)
+    broker, db, journal = UnhelpfulBroker(), chat.app[keys.DB], chat.app[keys.WRITER]
+    commands = SlashCommands(db, journal, broker, timeout_s=10, write_timeout_s=5)
     who = Identity(alice.id, alice.username, alice.email, 0)
 
     async def withdraw(name: str, **params: Any) -> Any:
-        assert name == "commands/withdraw"
+        assert name == "commands/cancel"
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     monkeypatch.setattr(db, "value", withdraw)
     if expected is None:
-        assert await commands.ask(who, GENERAL, "/stock=AAPL.US", None) is False
+        assert await commands.run(who, GENERAL, "/stock=AAPL.US", None) is False
     else:
         with pytest.raises(expected):
-            await commands.ask(who, GENERAL, "/stock=AAPL.US", None)
+            await commands.run(who, GENERAL, "/stock=AAPL.US", None)

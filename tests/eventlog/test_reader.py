@@ -9,11 +9,11 @@ import psycopg2
 import pytest
 
 from chat.db.pool import Database
-from chat.domain.rooms import Joined
+from chat.domain.rooms import RoomListLoader
 from chat.errors import NotFound
 from chat.eventlog.event import Event
-from chat.eventlog.reader import History
-from chat.protocol.codec import BIGINT
+from chat.eventlog.reader import EventReader
+from chat.protocol.codec import MAX_BIGINT
 from tests.actors import Chat, Person
 
 
@@ -37,7 +37,7 @@ async def three_rooms(alice: Person, database_url: str) -> list[int]:
         await alice.posts(f"number {number}", said)
         await alice.posts(f"secret {number}", private)
     close_to_strangers(database_url, private)
-    return [said, empty, private, BIGINT]  # and one that is not there
+    return [said, empty, private, MAX_BIGINT]  # and one that is not there
 
 
 async def test_pages_asked_together_are_those_asked_alone(
@@ -46,14 +46,14 @@ async def test_pages_asked_together_are_those_asked_alone(
     rooms = await three_rooms(alice, database_url)
     asks = list(product((alice.id, bob.id), rooms, (None, 8, 1), (3, 50)))
 
-    async def page(history: History, reader: int, room: int, before: int | None, most: int) -> bytes:
+    async def page(history: EventReader, reader: int, room: int, before: int | None, most: int) -> bytes:
         try:
-            return await history.page(reader, room, before=before, after=None, most=most)
+            return await history.page(reader, room, before=before, after=None, limit=most)
         except NotFound:
             return b"not found"
 
-    alone = [await page(History(db), *ask) for ask in asks]
-    shared = History(db)
+    alone = [await page(EventReader(db), *ask) for ask in asks]
+    shared = EventReader(db)
     together = await asyncio.gather(*(page(shared, *ask) for ask in asks * 2))
     assert together == alone * 2
     for (reader, room, _, _), found in zip(asks, alone, strict=True):
@@ -70,15 +70,15 @@ async def test_stretches_asked_together_are_those_asked_alone(
     asks = list(product((alice.id, bob.id, None), rooms, (0, 5, 100), (3, 100, 1_000)))
 
     async def stretch(
-        history: History, reader: int | None, room: int, after: int, most: int
+        history: EventReader, reader: int | None, room: int, after: int, most: int
     ) -> tuple[int, list[Event]] | None:
         try:
-            return await history.events(reader, room, after=after, most=most)
+            return await history.events(reader, room, after=after, limit=most)
         except NotFound:
             return None
 
-    alone = [await stretch(History(db), *ask) for ask in asks]
-    shared = History(db)
+    alone = [await stretch(EventReader(db), *ask) for ask in asks]
+    shared = EventReader(db)
     together = await asyncio.gather(*(stretch(shared, *ask) for ask in asks * 2))
     assert together == alone * 2
     for (reader, room, after, most), found in zip(asks, alone, strict=True):
@@ -97,8 +97,8 @@ async def test_rooms_asked_together_are_each_users_own(chat: Chat, db: Database)
     own = [await person.creates() for person in people[:4]]
     await people[4].leaves(1)
     await people[4].leaves(2)
-    joined = Joined(db)
-    found = await asyncio.gather(*(joined.of(person.id) for person in (*people, *people)))
+    joined = RoomListLoader(db)
+    found = await asyncio.gather(*(joined.load(person.id) for person in (*people, *people)))
     rooms = [[row.room_id for row in rows] for rows in found]
     assert rooms[:5] == rooms[5:]
     assert rooms[:5] == [

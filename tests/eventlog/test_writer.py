@@ -15,7 +15,8 @@ from chat.db.errors import StatementFailed, StatementTimeout, Unreachable
 from chat.db.pool import Database
 from chat.errors import BadRequest, ChatError, Conflict, NotFound, OutcomeUnknown, Unavailable
 from chat.eventlog import writer as module
-from chat.eventlog.writer import Answer, Journal
+from chat.eventlog.write_queue import WriteResult
+from chat.eventlog.writer import EventWriter
 from chat.protocol.notifications import decode_notifications
 from tests.actors import eventually, unique
 from tests.proxy import Proxy
@@ -24,7 +25,7 @@ from tests.proxy import Proxy
 class Desk:
     """A journal on its own: whoever uses it, the rooms, and what was rung."""
 
-    def __init__(self, db: Database, journal: Journal, broker: MemoryBroker) -> None:
+    def __init__(self, db: Database, journal: EventWriter, broker: MemoryBroker) -> None:
         self.db, self.journal = db, journal
         self.batches: list[list[tuple[int, int]]] = []  # what was rung: room and seq
         self.user = 0
@@ -35,17 +36,17 @@ class Desk:
 
     async def room(self) -> int:
         """A new room with one event in it."""
-        answer = await self.journal.change(
-            "rooms/create", name=unique("room"), topic="", user_id=self.user, client_id=unique("client")
+        answer = await self.journal.run(
+            "rooms/create", name=unique("room"), topic="", user_id=self.user, request_id=unique("client")
         )
         assert answer.event is not None
         return answer.event.room_id
 
-    def says(self, room: int, text: str = "hi", client_id: str = "") -> asyncio.Future[Answer]:
-        return self.journal.append(room, self.user, client_id or unique("client"), text)
+    def says(self, room: int, text: str = "hi", request_id: str = "") -> asyncio.Future[WriteResult]:
+        return self.journal.append(room, self.user, request_id or unique("client"), text)
 
     async def log(self, room: int) -> list[str]:
-        rows = await self.db.all("events/after", room_ids=[room], reader_ids=[None], afters=[0], mosts=[10_000])
+        rows = await self.db.all("events/list_after", room_ids=[room], reader_ids=[None], afters=[0], mosts=[10_000])
         assert [row.seq for row in rows] == list(range(1, len(rows) + 1)), "the numbers are not dense"
         return [row.body for row in rows if row.kind == 1]
 
@@ -66,12 +67,12 @@ async def opens(database_url: str) -> AsyncIterator[Open]:
                 stack.push_async_callback(db.close)
             broker = MemoryBroker()
             await broker.open()
-            journal = Journal(writing, broker, timeout_s=timeout_s, rows=rows)
+            journal = EventWriter(writing, broker, timeout_s=timeout_s, queue_limit=rows)
             journal.open()
             stack.push_async_callback(journal.close)
             made = Desk(reading, journal, broker)
             name = unique("writer")
-            user = await reading.one("users/add", username=name, email=f"{name}@x.org", password_hash="x")
+            user = await reading.one("users/create", username=name, email=f"{name}@x.org", password_hash="x")
             made.user = user.id  # type: ignore[union-attr]
             return made
 
@@ -101,7 +102,7 @@ async def locked(database_url: str, room: int) -> AsyncIterator[None]:
         other.close()
 
 
-async def outcomes(answers: list[asyncio.Future[Answer]]) -> list[str]:
+async def outcomes(answers: list[asyncio.Future[WriteResult]]) -> list[str]:
     """The seq of each answer, or the code of its error, as text."""
     done = await asyncio.gather(*answers, return_exceptions=True)
     return [
@@ -138,7 +139,7 @@ async def test_the_same_client_id_is_the_same_event(desk: Desk) -> None:
     room = await desk.room()
     together = [desk.says(room, "once", "client-1234") for _ in range(3)]
     together.append(desk.says(room, "twice", "client-1234"))
-    assert await outcomes(together) == ["2", "2", "2", "client_id_reused"]
+    assert await outcomes(together) == ["2", "2", "2", "request_id_reused"]
     later = await desk.says(room, "once", "client-1234")
     assert later.duplicate and later.event is not None and later.event.seq == 2
     assert desk.batches == [[(room, 1)], [(room, 2)]]
@@ -146,11 +147,11 @@ async def test_the_same_client_id_is_the_same_event(desk: Desk) -> None:
 
 async def test_changes_keep_their_turn_among_the_messages(desk: Desk) -> None:
     room = await desk.room()
-    answers: list[asyncio.Future[Answer]] = []
+    answers: list[asyncio.Future[WriteResult]] = []
     for _ in range(5):
         answers.append(desk.says(room))
-        answers.append(desk.journal.change("members/leave", room_id=room, user_id=desk.user))
-        answers.append(desk.journal.change("members/join", room_id=room, user_id=desk.user))
+        answers.append(desk.journal.run("members/leave", room_id=room, user_id=desk.user))
+        answers.append(desk.journal.run("members/join", room_id=room, user_id=desk.user))
     assert await outcomes(answers) == [str(seq) for seq in range(2, 17)]
 
 
@@ -182,7 +183,7 @@ async def test_a_name_that_is_taken(desk: Desk) -> None:
     name = unique("name")
     ids = [unique("client"), unique("client")]
     first, second = (
-        desk.journal.change("rooms/create", name=name, topic="", user_id=desk.user, client_id=each) for each in ids
+        desk.journal.run("rooms/create", name=name, topic="", user_id=desk.user, request_id=each) for each in ids
     )
     await first
     with pytest.raises(Conflict):
@@ -222,7 +223,7 @@ async def test_an_asker_who_goes_away_before_his_write_is_sent_leaves_nothing(de
 async def test_an_asker_who_goes_away_later_does_no_harm(desk: Desk) -> None:
     room = await desk.room()
     gone = desk.says(room, "perhaps")
-    while not any(entry.sent for entry in desk.journal._in_hand):
+    while not desk.journal.in_flight:
         await asyncio.sleep(0)
     gone.cancel()
     await desk.says(room, "stays")
@@ -246,7 +247,7 @@ async def test_a_locked_room_is_busy_and_harms_no_other(desk: Desk, database_url
             await waiting
     assert (await desk.says(stuck, "third")).event
     assert await desk.log(stuck) == ["third"]
-    await eventually(lambda: not desk.journal._suspect and not desk.journal._in_hand)
+    await eventually(lambda: not desk.journal.contended_rooms and not desk.journal.unfinished)
 
 
 async def test_the_order_is_kept_when_a_batch_is_written_room_by_room(desk: Desk, database_url: str) -> None:
@@ -270,7 +271,7 @@ async def test_more_locked_rooms_than_connections_are_all_answered_in_time(opens
         async with asyncio.timeout(2):
             assert set(await outcomes(answers)) <= {"busy", "unavailable", "unknown"}
             assert await outcomes([desk.says(free)]) == ["2"]
-    await eventually(lambda: not desk.journal._in_hand)
+    await eventually(lambda: not desk.journal.unfinished)
 
 
 async def test_closing_answers_those_whose_room_is_locked(opens: Open, database_url: str) -> None:
@@ -322,7 +323,7 @@ async def test_without_an_answer_nobody_knows_until_it_is_repeated(
     proxy.hold()
     lost = desk.says(room, "was it stored?", "client-1234")
     queued = desk.says(room, "never sent")
-    while not any(entry.sent for entry in desk.journal._in_hand):
+    while not desk.journal.in_flight:
         await asyncio.sleep(0.01)
     late = desk.says(room, "queued behind it")
     answers = await outcomes([lost, queued, late])
@@ -340,12 +341,12 @@ async def test_a_connection_that_breaks_under_way_is_repeated_and_answered_once(
     room = await desk.room()
     for _ in range(5):
         answers = [desk.says(room, unique("text")) for _ in range(10)]
-        while not any(entry.sent for entry in desk.journal._in_hand):
+        while not desk.journal.in_flight:
             await asyncio.sleep(0)
         proxy.cut()
         await asyncio.gather(*answers)
     assert len(await desk.log(room)) == 50
-    await eventually(lambda: not desk.journal._in_hand)
+    await eventually(lambda: not desk.journal.unfinished)
 
 
 async def test_a_repeat_after_an_answer_that_never_came_is_rung(opens: Open, monkeypatch: pytest.MonkeyPatch) -> None:

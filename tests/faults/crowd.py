@@ -20,7 +20,7 @@ from tests.faults.stage import Server
 
 UNDER_WAY = 32  # writes of one writer without an answer
 PATIENCE_S = 12.0  # a server that lives has answered by then
-HEARTBEAT_S = 2.0
+PING_INTERVAL_S = 2.0
 GIVES_UP = 0.2  # how many writes that certainly failed are left at that
 ON_PURPOSE = 0.05  # how many acked writes are sent again
 
@@ -59,8 +59,8 @@ class Client(ABC):
     def connect(self, *, v2: bool = True) -> Any:
         if v2:
             protocols = ["chat.v2", f"bearer.{self.token}"]
-            return self.http.ws_connect(f"{self.url}/v1/ws", protocols=protocols, heartbeat=HEARTBEAT_S)
-        return self.http.ws_connect(f"{self.url}/v1/ws?token={self.token}", heartbeat=HEARTBEAT_S)
+            return self.http.ws_connect(f"{self.url}/v1/ws", protocols=protocols, heartbeat=PING_INTERVAL_S)
+        return self.http.ws_connect(f"{self.url}/v1/ws?token={self.token}", heartbeat=PING_INTERVAL_S)
 
     async def run(self) -> None:
         """Does what he is there for, until he is cancelled."""
@@ -148,7 +148,7 @@ class RestWriter(Writer):
         await asyncio.sleep(0.05)
 
     async def _post_one(self, write: Write) -> None:
-        body = {"chatmessage": write.text, "clientId": write.text}
+        body = {"chatmessage": write.text, "requestId": write.text}
         url = f"{self.url}/v1/chat/rooms/{write.room}/messages"
         timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
         try:
@@ -206,7 +206,7 @@ class SocketWriter(Writer):
                 continue
             copies = 2 if self.random.random() < ON_PURPOSE else 1
             pending[write.text] = Pending(write, now, copies)
-            frame = {"type": 1, "chatroomId": write.room, "chatmessage": write.text, "clientId": write.text}
+            frame = {"type": 1, "chatroomId": write.room, "chatmessage": write.text, "requestId": write.text}
             try:
                 for _ in range(copies):
                     await ws.send_json(frame)
@@ -214,7 +214,7 @@ class SocketWriter(Writer):
                 return await hang_up(ws)
 
     def _hear(self, frame: dict[str, Any], pending: dict[str, Pending]) -> None:
-        if frame["type"] not in (13, 14) or (each := pending.get(frame.get("clientId", ""))) is None:
+        if frame["type"] not in (13, 14) or (each := pending.get(frame.get("requestId", ""))) is None:
             return
         each.copies -= 1
         self.answered(time.monotonic() - each.since)

@@ -4,7 +4,7 @@ A history has three sides: what the writers were told, what the observers saw, a
 `unknown`, a broken connection and no answer leave a write undecided: it may be in the log, or not. `unavailable`
 says that it is not, and a write that got nothing else must not be there.
 
-Joins and leaves have no clientId, so an undecided one may take effect at any later moment, or more than once; an
+Joins and leaves have no requestId, so an undecided one may take effect at any later moment, or more than once; an
 acked one counts once, and is there when it is acked. A text of the log that begins with * is the server's own,
 nobody's write: `*joined ann`, `*left ann`.
 """

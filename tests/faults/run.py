@@ -325,7 +325,7 @@ def read_results(path: Path) -> list[Result]:
 
 
 async def _rounds(services: Services, path: Path, faults: int, seed: int | None) -> None:
-    async with two_servers(services, resume_events=300, db_connections=6) as servers:
+    async with two_servers(services, resume_max_events=300, db_pool_size=6) as servers:
         while (done := sum(len(result.faults) for result in read_results(path))) < faults:
             chosen = random.randrange(10**9) if seed is None else seed
             print(f"--- {done} of {faults} faults; seed {chosen}", flush=True)

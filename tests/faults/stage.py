@@ -220,7 +220,7 @@ class Server:
 @contextlib.asynccontextmanager
 async def two_servers(services: Services, **changed: Any) -> AsyncIterator[tuple[Server, Server]]:
     """Two servers on the services, side by side."""
-    settings = settings_for(services.postgres.url, amqp_url=services.rabbit.url, **{"heartbeat_s": 5.0, **changed})
+    settings = settings_for(services.postgres.url, amqp_url=services.rabbit.url, **{"ping_interval_s": 5.0, **changed})
     first, second = (Server(name, settings, services.folder) for name in ("one", "two"))
     async with first, second:
         yield first, second

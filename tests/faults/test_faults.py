@@ -16,7 +16,7 @@ HELD = 1.0 if LONG else 0.3  # of the time for which the fault run holds its fau
 async def test_nothing_is_lost_doubled_or_out_of_order(services: Services) -> None:
     seed = int(os.environ.get("SEED") or random.randrange(10**9))
     print(f"SEED={seed}")
-    async with two_servers(services, resume_events=300, db_connections=6) as servers:
+    async with two_servers(services, resume_max_events=300, db_pool_size=6) as servers:
         result = await play(services, servers, seed, FAULTS, frames=FRAMES, held=HELD)
         logs = "".join(server.log.read_text() for server in servers)
     print(table([result]))

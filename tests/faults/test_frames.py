@@ -110,12 +110,12 @@ async def is_served(person: Person) -> None:
     wire = await person.connects()
     await wire.resume(GENERAL, after=10**9)
     text = unique("fine")
-    await wire.says(text, clientId=text)
+    await wire.says(text, requestId=text)
     await wire.hears(text)
     await wire.close()
 
 
-MESSAGE = json.dumps({"type": 1, "chatroomId": 1, "chatmessage": "hé", "clientId": "12345678"}, ensure_ascii=False)
+MESSAGE = json.dumps({"type": 1, "chatroomId": 1, "chatmessage": "hé", "requestId": "12345678"}, ensure_ascii=False)
 HALF = MESSAGE.encode().index("é".encode()) + 1  # in the middle of a letter
 
 CLOSED = {

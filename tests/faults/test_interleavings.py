@@ -11,7 +11,7 @@ import selectors
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import hypothesis.strategies as st
 import pytest
@@ -19,26 +19,24 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from chat.auth.tokens import Identity
+from chat.config import Settings
 from chat.db.errors import Unreachable
-from chat.domain.rooms import Joined
-from chat.eventlog.event import Event
-from chat.eventlog.reader import History
-from chat.http import app_keys as keys
+from chat.domain.rooms import JoinedRoom, RoomListLoader
+from chat.eventlog.event import Event, EventKind, event_notification
+from chat.eventlog.reader import EventReader
 from chat.protocol.close_codes import CloseCode
-from chat.protocol.frames import MEMBER, MESSAGE, Resume
+from chat.protocol.frames import Resume
 from chat.protocol.notifications import encode_notifications
-from chat.realtime import relay
-from chat.realtime import replay as resume
-from chat.realtime.connection import Session
+from chat.realtime import relay, replay
+from chat.realtime.connection import Backend, ClientConnection
 from chat.realtime.hub import Hub
 from chat.realtime.relay import Relay
-from chat.realtime.replay import Replay
-from chat.realtime.subscriber import Socket
-from tests.logs import ALICE, BOB, Pipe, event_tuple, line, membership
+from tests.logs import ALICE, BOB, Pipe, line, membership
 
 ROOMS = (1, 2)
 USERS = (ALICE, BOB)
 PAGE, RESUME_EVENTS = 3, 8
+KINDS = [EventKind.MESSAGE] * 3 + [EventKind.MEMBER]  # three messages for each change of membership
 
 
 class StandingClock(asyncio.SelectorEventLoop):
@@ -66,16 +64,16 @@ class Log:
         log = self.events[room]
         seq = len(log) + 1
         is_member = (user, room) in self.members
-        if kind == MEMBER:
+        if kind == EventKind.MEMBER:
             event = membership(room, seq, user, "left" if is_member else "joined")
         elif not is_member:
             event = membership(room, seq, user, "joined")
         else:
-            event = line(room, seq, user, message_no=1 + sum(e.kind == MESSAGE for e in log))
+            event = line(room, seq, user, message_no=1 + sum(e.kind == EventKind.MESSAGE for e in log))
         log.append(event)
-        if event.kind == MEMBER and is_member:
+        if event.kind == EventKind.MEMBER and is_member:
             del self.members[user, room]
-        elif event.kind == MEMBER:
+        elif event.kind == EventKind.MEMBER:
             self.members[user, room] = seq
         return event
 
@@ -87,42 +85,35 @@ class Log:
         return rows
 
     async def value(self, name: str) -> Any:
-        assert name == "epoch/current"
+        assert name == "epoch/get"
         return await self._answer("one")
 
     async def all(self, name: str, **params: Any) -> Any:
         return await self._answer(getattr(self, name.replace("/", "_"))(**params))
 
-    def events_after(
-        self, room_ids: list[int], reader_ids: list[int | None], afters: list[int], mosts: list[int]
+    def events_list_after(
+        self, room_ids: list[int], reader_ids: list[int | None], afters: list[int], limits: list[int]
     ) -> Any:
         rows: list[Any] = []
-        for number, (room, after, most) in enumerate(zip(room_ids, afters, mosts, strict=True), 1):
+        for number, (room, after, limit) in enumerate(zip(room_ids, afters, limits, strict=True), 1):
             log = self.events[room]
-            page: list[Any] = [*log[after : after + most]] or [(None,) * 11]
-            rows += [(str(number), len(log), *event) for event in page]
+            page: list[Any] = [*log[after : after + limit]] or [(None,) * 11]
+            rows += [([number], len(log), *event) for event in page]
         return rows
 
-    def rooms_behind(self, room_ids: list[int], seqs: list[int]) -> Any:
+    def rooms_out_of_sync(self, room_ids: list[int], seqs: list[int]) -> Any:
         return [
             SimpleNamespace(room_id=room, last_seq=len(self.events[room]))
             for room, seq in zip(room_ids, seqs, strict=True)
             if len(self.events[room]) != seq
         ]
 
-    def members_new(self, user_ids: list[int], seconds: float) -> Any:
+    def members_joined_since(self, user_ids: list[int], seconds: float) -> Any:
         return [(user, room, seq) for (user, room), seq in self.members.items() if user in user_ids]
 
-    def rooms_joined(self, user_ids: list[int]) -> Any:
+    def rooms_list_joined(self, user_ids: list[int]) -> Any:
         return [
-            SimpleNamespace(
-                user_id=user,
-                room_id=room,
-                name=f"room {room}",
-                last_seq=len(self.events[room]),
-                last_message_no=0,
-                read_message_no=0,
-            )
+            JoinedRoom(user, room, f"room {room}", len(self.events[room]), 0, 0)
             for user, room in sorted(self.members)
             if user in user_ids
         ]
@@ -135,15 +126,14 @@ class Client:
         self.world, self.user, self.v2 = world, user, v2
         self.pipe = Pipe()
         self.held: list[asyncio.Future[None]] = []  # a replay waits for its peer
-        self.session = session = Session.__new__(Session)
-        session.app = world.app  # type: ignore[assignment]
-        session.who = Identity(user, f"user{user}", f"user{user}@x.org", 0)
-        session.v2, session.hub, session.connection, session._closing = v2, world.hub, "c", None
-        session._socket = Socket(user, self.pipe, self.pipe.closed.append, v2=v2, cap=1 << 20)
-        app: Any = world.app
-        self.replay = Replay(app, user, session._socket, session._send, self._send_and_wait, session._refuse)
-        world.hub.connect(session._socket)
-        self.entering = world.loop.create_task(session._enter())
+        identity, transport = Identity(user, f"user{user}", f"user{user}@x.org", 0), cast(asyncio.Transport, self.pipe)
+        self.connection = ClientConnection(
+            world.backend, identity, transport, speaks_v2=v2, send_and_drain=self._send_and_drain
+        )
+        self.subscriber = self.connection.subscriber
+        self.subscriber.close = self.pipe.closed.append
+        world.hub.connect(self.subscriber)
+        self.entering = world.loop.create_task(self.connection.subscribe_initial())
         self.read = 0  # frames that `check` has seen
         self.next: dict[int, int | None] = {}  # v2: the number that has to come; None: only a join may
         self.left: dict[int, bool] = {}  # … not before a join
@@ -152,8 +142,8 @@ class Client:
         self.surely: set[int] = set()  # … not only perhaps
         self.last: dict[int, int] = {}  # the original's clients: the last message heard
 
-    async def _send_and_wait(self, payload: bytes, kind: object) -> None:
-        self.session._send(payload)
+    async def _send_and_drain(self, payload: bytes) -> None:
+        self.connection.send(payload)
         if not self.world.log.at_once:
             gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self.held.append(gate)
@@ -165,8 +155,8 @@ class Client:
 
     def end(self) -> None:
         self.entering.cancel()
-        self.replay.close()
-        self.world.hub.disconnect(self.session._socket)
+        self.connection.cancel_replay()
+        self.world.hub.disconnect(self.subscriber)
 
     def check(self) -> None:
         """Everything that came since the last look continues what came before."""
@@ -200,7 +190,7 @@ class Client:
         self.surely.discard(room)
 
     def _check_event(self, room: int, frame: dict[str, Any]) -> None:
-        own = frame["type"] == MEMBER and frame["userId"] == self.user
+        own = frame["type"] == EventKind.MEMBER and frame["userId"] == self.user
         due, seq = self.next.get(room), frame["seq"]
         begins = bool(self.asked[room]) and seq == self.asked[room][0] + 1
         if seq == due and (room in self.perhaps or not self.left.get(room)):
@@ -222,19 +212,22 @@ class Client:
         assert log[frame["seq"] - 1].message_no == frame["messageNo"]
         if last != frame["seq"]:
             between = log[last : frame["seq"] - 1]
-            away = any(event.kind == MEMBER and event.user_id == self.user for event in between)
-            assert away or all(event.kind == MEMBER for event in between), f"a hole between {last} and {frame}"
+            away = any(event.kind == EventKind.MEMBER and event.user_id == self.user for event in between)
+            assert away or all(event.kind == EventKind.MEMBER for event in between), (
+                f"a hole between {last} and {frame}"
+            )
             assert frame["seq"] > last, "a message twice, or out of order"
         self.last[room] = frame["seq"]
 
     def check_the_end(self) -> None:
         """Nothing is on its way any more: who is live has it all, and every membership is known."""
         rooms = {room for user, room in self.world.log.members if user == self.user}
-        known = self.session._socket.known
-        assert known is not None and rooms <= known | self.session._socket.rooms
-        assert self.v2 or rooms == self.session._socket.rooms
+        live = {room for room in self.subscriber.states if self.subscriber.is_live(room)}
+        membership = self.subscriber.membership
+        assert membership is not None and rooms <= membership.room_ids | live
+        assert self.v2 or rooms == live
         assert not any(self.asked.values()), "a resume was never answered"
-        for room in self.session._socket.rooms:
+        for room in live:
             assert not self.v2 or self.next[room] == len(self.world.log.events[room]) + 1
 
 
@@ -247,19 +240,28 @@ class World(RuleBasedStateMachine):
         self.log = Log()
         self.rings: list[Event] = []
         self.clients: list[Client] = []
-        self.app: dict[Any, Any] = {
-            keys.HISTORY: History(self.log),  # type: ignore[arg-type]
-            keys.JOINED: Joined(self.log),  # type: ignore[arg-type]
-            keys.SETTINGS: SimpleNamespace(resume_events=RESUME_EVENTS, messages_per_s=0),
-            keys.TOKENS: SimpleNamespace(epoch="one"),
-        }
         self.do(self._begin)
         self.sweeping: asyncio.Task[None] | None = None
 
     def _begin(self) -> None:
-        self.hub = self.app[keys.HUB] = Hub()
-        nowhere: Any = SimpleNamespace(subscribe=lambda hear: None)
-        self.relay = Relay(self.log, nowhere, self.hub, self.app[keys.TOKENS])  # type: ignore[arg-type]
+        self.hub = Hub()
+        nowhere: Any = SimpleNamespace(subscribe=lambda handler: None)
+        tokens: Any = SimpleNamespace(epoch="one")
+        log: Any = self.log
+        unused: Any = None
+        self.relay = Relay(log, nowhere, self.hub, tokens)
+        self.backend = Backend(
+            settings=Settings(resume_max_events=RESUME_EVENTS, rate_limit_per_s=0),
+            db=unused,
+            tokens=tokens,
+            broker=nowhere,
+            writer=unused,
+            reader=EventReader(log),
+            room_lists=RoomListLoader(log),
+            slash_commands=unused,
+            hub=self.hub,
+            relay=self.relay,
+        )
 
     def do(self, act: Callable[[], Any]) -> None:
         """Acts inside the loop, which then runs until nothing is ready."""
@@ -276,7 +278,11 @@ class World(RuleBasedStateMachine):
     @rule(
         room=st.sampled_from(ROOMS),
         user=st.sampled_from(USERS),
-        kinds=st.lists(st.sampled_from([MESSAGE, MESSAGE, MESSAGE, MEMBER]), min_size=1, max_size=4),
+        kinds=st.lists(
+            st.sampled_from(KINDS),
+            min_size=1,
+            max_size=4,
+        ),
     )
     def commit(self, room: int, user: int, kinds: list[int]) -> None:
         self.rings += [self.log.add(room, user, kind) for kind in kinds]
@@ -285,13 +291,15 @@ class World(RuleBasedStateMachine):
     @rule(which=st.integers(0, 20), again=st.booleans())
     def deliver(self, which: int, again: bool) -> None:
         event = self.rings[which % len(self.rings)] if again else self.rings.pop(which % len(self.rings))
-        self.do(lambda: self.relay.hear(encode_notifications([event_tuple(event)])))
+        self.do(lambda: self.relay.on_notifications(encode_notifications([event_notification(event)])))
 
     @precondition(lambda self: self.rings)
     @rule()
     def deliver_all(self) -> None:
         rings, self.rings = self.rings, []
-        self.do(lambda: self.relay.hear(encode_notifications([event_tuple(event) for event in rings])))
+        self.do(
+            lambda: self.relay.on_notifications(encode_notifications([event_notification(event) for event in rings]))
+        )
 
     @precondition(lambda self: self.rings)
     @rule(which=st.integers(0, 20))
@@ -310,7 +318,7 @@ class World(RuleBasedStateMachine):
         client = able[which % len(able)]
         after = max(0, len(self.log.events[room]) - back)
         client.asked[room].append(after)
-        self.do(lambda: client.replay.add(Resume(room, after)))
+        self.do(lambda: client.connection.resume(Resume(room, after)))
 
     @precondition(lambda self: self.log.asked)
     @rule(which=st.integers(0, 5), well=st.integers(0, 9))
@@ -332,7 +340,7 @@ class World(RuleBasedStateMachine):
     def sweep(self) -> None:
         async def swept() -> None:
             with contextlib.suppress(Unreachable):
-                await self.relay._sweep()
+                await self.relay.poll()
 
         def begin() -> None:
             self.sweeping = self.loop.create_task(swept())
@@ -397,8 +405,8 @@ class World(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resume, "PAGE", PAGE)
-    monkeypatch.setattr(relay, "REPAIR_ROWS", PAGE)
+    monkeypatch.setattr(replay, "PAGE_EVENTS", PAGE)
+    monkeypatch.setattr(relay, "GAP_FILL_ROWS", PAGE)
 
 
 class TestInterleavings(World.TestCase):  # type: ignore[misc, valid-type]

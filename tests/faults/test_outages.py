@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from chat.protocol.frames import MESSAGE_CHARS
+from chat.protocol.text import MAX_MESSAGE_CHARS
 from tests.actors import Chat, eventually
 from tests.faults.breaking import Breaker, freeze_for
 from tests.faults.crowd import SocketWriter, read_page, text_of
@@ -208,7 +208,7 @@ async def test_rabbitmq_may_be_away(
     gone = asyncio.create_task(away(Breaker(services, servers, [room], random.Random(1))))
     noticed = asyncio.create_task(all_become("degraded", here, there))
     try:
-        line, posted, took = "x" * (MESSAGE_CHARS - 10), 0, []
+        line, posted, took = "x" * (MAX_MESSAGE_CHARS - 10), 0, []
         while not gone.done():
             started = time.monotonic()
             await asyncio.gather(*(alice.posts(f"{number} {line}", room) for number in range(20)))

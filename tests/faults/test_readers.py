@@ -76,7 +76,7 @@ async def delays(alice: Person, room: int, count: int) -> float:
     for number in range(count):
         started = time.monotonic()
         text = f"{number} {LINE}"
-        await wire.says(text, room, clientId=f"delay-{started}")
+        await wire.says(text, room, requestId=f"delay-{started}")
         await wire.hears(text)
         took.append(time.monotonic() - started)
     await wire.close()

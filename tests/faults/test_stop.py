@@ -40,9 +40,9 @@ async def test_a_stop_under_load_answers_what_is_under_way_and_sends_everybody_o
         async def write(wire: Wire) -> None:
             with contextlib.suppress(ConnectionError):
                 while True:
-                    client_id = unique("write")
-                    await wire.says(client_id, room, clientId=client_id)
-                    sent[client_id] = wire
+                    request_id = unique("write")
+                    await wire.says(request_id, room, requestId=request_id)
+                    sent[request_id] = wire
                     await asyncio.sleep(0.01)
 
         writing = [asyncio.create_task(write(wire)) for wire in writers]
@@ -57,13 +57,13 @@ async def test_a_stop_under_load_answers_what_is_under_way_and_sends_everybody_o
             task.cancel()
         assert codes == {1012: len(writers) + len(readers)}
         answers = {
-            frame.get("clientId"): frame["type"]
+            frame.get("requestId"): frame["type"]
             for wire in writers
             for frame in wire.heard
             if frame["type"] in (13, 14)
         }
         assert before <= answers.keys(), "a write under way was not answered"
-        acked = {client_id for client_id, kind in answers.items() if kind == 13}
+        acked = {request_id for request_id, kind in answers.items() if kind == 13}
         # They go on at the other server, from where they were.
         for wire in readers[:10]:
             seqs = wire.seqs(room)

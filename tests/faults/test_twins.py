@@ -70,13 +70,13 @@ async def test_a_twin_waits_for_the_one_that_is_under_way_on_the_other_process(
 ) -> None:
     alice = await here.sign_up("alice")
     room = await alice.creates()
-    client_id = unique("twin")
+    request_id = unique("twin")
     await asyncio.to_thread(barrier.close, room)
-    first = asyncio.create_task(alice.posts("once", room, clientId=client_id))
+    first = asyncio.create_task(alice.posts("once", room, requestId=request_id))
     async with asyncio.timeout(5):
         while not await asyncio.to_thread(barrier.waiting):
             await asyncio.sleep(0.005)
-    second = asyncio.create_task(at(alice, there).posts("once", room, clientId=client_id))
+    second = asyncio.create_task(at(alice, there).posts("once", room, requestId=request_id))
     await asyncio.sleep(0.1)  # it is at the room's lock by now; if it is not, the test is only easier
     await asyncio.to_thread(barrier.open)
     one, other = await asyncio.gather(first, second)
@@ -112,29 +112,29 @@ async def test_a_room_that_is_held_harms_no_other_room(here: Chat, there: Chat, 
 async def test_a_twin_by_any_road_is_the_same_event(here: Chat, there: Chat) -> None:
     alice = await here.sign_up("alice")
     room, another = await alice.creates(), await alice.creates()
-    client_id = unique("twin")
-    first = await alice.posts("once", room, clientId=client_id)
+    request_id = unique("twin")
+    first = await alice.posts("once", room, requestId=request_id)
     wires = [await alice.connects(), await at(alice, there).connects()]
     for wire in wires:
         for _ in range(2):
-            await wire.says("once", room, clientId=client_id)
+            await wire.says("once", room, requestId=request_id)
         for _ in range(2):
-            ack = await wire.gets(type=13, clientId=client_id)
+            ack = await wire.gets(type=13, requestId=request_id)
             assert (ack["seq"], ack["duplicate"], ack["createdAt"]) == (first["seq"], True, first["createdAt"])
-    again = await at(alice, there).posts("once", room, clientId=client_id)
+    again = await at(alice, there).posts("once", room, requestId=request_id)
     assert again["seq"] == first["seq"] and again["duplicate"]
-    assert not (await alice.posts("once", another, clientId=client_id))["duplicate"]
-    reused = await alice.posts("twice", room, clientId=client_id, status=409)
-    assert reused["error"]["code"] == "client_id_reused"
+    assert not (await alice.posts("once", another, requestId=request_id))["duplicate"]
+    reused = await alice.posts("twice", room, requestId=request_id, status=409)
+    assert reused["error"]["code"] == "request_id_reused"
 
 
 async def test_a_twin_after_weeks_is_the_same_event(here: Chat, there: Chat, services: Services) -> None:
     alice = await here.sign_up("alice")
     room = await alice.creates()
-    client_id = unique("twin")
-    first = await alice.posts("once", room, clientId=client_id)
+    request_id = unique("twin")
+    first = await alice.posts("once", room, requestId=request_id)
     await asyncio.to_thread(services.administer, "UPDATE events SET created_at = created_at - interval '40 days'")
-    again = await at(alice, there).posts("once", room, clientId=client_id)
+    again = await at(alice, there).posts("once", room, requestId=request_id)
     assert (again["seq"], again["duplicate"]) == (first["seq"], True)
 
 

@@ -111,7 +111,7 @@ async def test_who_signs_up_is_in_the_default_rooms(alice: Person) -> None:
 
 
 async def test_too_many_who_log_in_are_told_to_come_back(database_url: str) -> None:
-    async with serving(settings_for(database_url, password_threads=1, password_wait_s=0.05)) as busy:
+    async with serving(settings_for(database_url, hash_threads=1, hash_queue_timeout_s=0.05)) as busy:
         somebody = await busy.sign_up()
         body = {"email": somebody.email, "password": "correct horse"}
 
@@ -365,13 +365,13 @@ async def test_a_query_that_is_wrong_names_the_parameter(alice: Person, query: s
 
 async def test_the_same_write_twice_is_one_event_by_rest(alice: Person) -> None:
     room = await alice.creates()
-    client_id = unique("rest")
-    answers = await asyncio.gather(*(alice.posts("once", room, clientId=client_id) for _ in range(5)))
+    request_id = unique("rest")
+    answers = await asyncio.gather(*(alice.posts("once", room, requestId=request_id) for _ in range(5)))
     assert sorted(answer.pop("duplicate") for answer in answers) == [False, True, True, True, True]
     assert all(answer == answers[0] for answer in answers)
-    refused = await alice.posts("another text", room, clientId=client_id, status=409)
-    assert refused["error"]["code"] == "client_id_reused"
-    elsewhere = await alice.posts("another text", await alice.creates(), clientId=client_id)
+    refused = await alice.posts("another text", room, requestId=request_id, status=409)
+    assert refused["error"]["code"] == "request_id_reused"
+    elsewhere = await alice.posts("another text", await alice.creates(), requestId=request_id)
     assert elsewhere["duplicate"] is False
     assert len(await alice.events(room)) == 2
 
@@ -389,8 +389,8 @@ PATH = "/v1/chat/rooms/1/messages"
         (b"[]", "array"),
         (b'{"chatmessage":1}', "$.chatmessage"),
         (b"{}", "chatmessage"),
-        (b'{"chatmessage":"x","clientId":5}', "$.clientId"),
-        (b'{"chatmessage":"x","clientId":"short"}', "$.clientId"),
+        (b'{"chatmessage":"x","requestId":5}', "$.requestId"),
+        (b'{"chatmessage":"x","requestId":"short"}', "$.requestId"),
         (b'{"chatmessage":"\xff"}', "UTF-8"),
         (b'{"chatmessage":"\\udead"}', "surrogate"),
         (b'{"chatmessage":"bell \\u0007"}', "U+0007"),
@@ -417,7 +417,7 @@ async def test_a_body_that_is_not_json_is_415(chat: Chat, alice: Person, content
 
 
 async def test_a_body_that_drips_is_408(database_url: str) -> None:
-    async with serving(settings_for(database_url, body_timeout_s=0.2)) as impatient:
+    async with serving(settings_for(database_url, request_body_timeout_s=0.2)) as impatient:
         somebody = await impatient.sign_up()
 
         async def drip() -> Any:

@@ -14,8 +14,8 @@ from aiohttp import web
 from chat import cli
 from chat.app import make_app
 from chat.errors import Conflict, RateLimited
-from chat.http.access_log import AccessLogger, without_request
-from chat.http.error_middleware import errors
+from chat.http.access_log import AccessLogger, redact_malformed_request
+from chat.http.error_middleware import error_middleware
 from tests.actors import GENERAL, Chat, eventually, settings_for, unique
 
 # --- the one form of errors ---------------------------------------------------------------------------
@@ -67,7 +67,7 @@ async def serving(app: web.Application) -> AsyncIterator[Chat]:
 @pytest.fixture(scope="module")
 async def small() -> AsyncIterator[Chat]:
     """An application of handlers that fail, each in its way."""
-    app = web.Application(middlewares=[errors])
+    app = web.Application(middlewares=[error_middleware])
     app.add_routes([web.get(f"/{each.__name__}", each) for each in (fails, refuses, limits, redirects, teapot)])
     app.add_routes([web.get("/breaks_off", breaks_off)])
     async with serving(app) as chat:
@@ -166,11 +166,11 @@ async def test_what_is_not_http_is_logged_without_its_words(
     small: Chat, caplog: pytest.LogCaptureFixture, request_: bytes
 ) -> None:
     server = logging.getLogger("aiohttp.server")
-    server.addFilter(without_request)
+    server.addFilter(redact_malformed_request)
     try:
         await line_of(small, caplog, request_)
     finally:
-        server.removeFilter(without_request)
+        server.removeFilter(redact_malformed_request)
     assert "not HTTP" in caplog.text
     assert "hush" not in caplog.text
 
@@ -179,7 +179,7 @@ async def test_what_is_not_http_is_logged_without_its_words(
 def test_other_records_of_aiohttp_stay_as_they_are(error: RuntimeError | None) -> None:
     trace = (RuntimeError, error, None) if error else None
     record = logging.LogRecord("aiohttp.server", logging.ERROR, "f", 1, "%s", ("x",), trace)
-    assert without_request(record)
+    assert redact_malformed_request(record)
     assert (record.getMessage(), record.levelno, record.exc_info) == ("x", logging.ERROR, trace)
 
 
@@ -220,7 +220,7 @@ async def test_no_line_has_a_token_a_password_or_a_message(
         path = f"/v1/chat/rooms/{GENERAL}/messages"
         await chat.asks("POST", path, {"chatmessage": text}, 201, headers=headers)
         await chat.asks("POST", path, {"chatmessage": text + "\x00"}, 400, headers=headers)
-        await chat.asks("POST", path, {"chatmessage": text, "clientId": text * 9}, 400, headers=headers)
+        await chat.asks("POST", path, {"chatmessage": text, "requestId": text * 9}, 400, headers=headers)
         await chat.asks("POST", path, {"chatmessage": f"/unheard={text}"}, 400, headers=headers)
         async with chat.http.post(path, json={"chatmessage": f"/stock={text}"}, headers=headers) as response:
             assert response.status in (202, 503)  # there is no robot, unless it lives inside
@@ -229,7 +229,7 @@ async def test_no_line_has_a_token_a_password_or_a_message(
                 for frame in (
                     {"type": 1, "chatroomId": GENERAL, "chatmessage": text},
                     {"type": 99, "chatmessage": text},
-                    {"type": 1, "chatroomId": 999_999, "chatmessage": text, "clientId": "12345678"},
+                    {"type": 1, "chatroomId": 999_999, "chatmessage": text, "requestId": "12345678"},
                 ):
                     await ws.send_json(frame)
                 while "12345678" not in (await ws.receive_str()):

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from chat.errors import BadRequest
 from chat.eventlog.event import Event, event_frame
 from chat.protocol import codec, frames, notifications, text
-from chat.protocol.codec import echo_of
-from chat.protocol.frames import Post, Read, Resume, decode
+from chat.protocol.codec import salvage_ids
+from chat.protocol.frames import FrameType, ReadMarker, Resume, SendMessage, decode
+from chat.protocol.notifications import Notification, Subject
 from chat.protocol.text import clean_line, clean_text
 
 AT = datetime(2026, 11, 20, 22, 0, 9, 120_000, UTC)
@@ -35,8 +36,8 @@ def refusal(frame: bytes | str) -> str:
 def test_each_direction_has_one_struct_for_each_type() -> None:
     structs = [each for each in vars(frames).values() if isinstance(each, type) and issubclass(each, msgspec.Struct)]
     structs.remove(msgspec.Struct)
-    incoming = {Post, Resume, Read}
-    down = [each.__struct_config__.tag for each in structs if each not in incoming] + [Read.__struct_config__.tag]
+    incoming = {SendMessage, Resume, ReadMarker}
+    down = [each.__struct_config__.tag for each in structs if each not in incoming] + [ReadMarker.__struct_config__.tag]
     up = [each.__struct_config__.tag for each in incoming]
     assert sorted(up) == [1, 11, 17]  # type: ignore[type-var]
     assert sorted(down) == [1, 5, 6, 10, 11, 13, 14, 17]  # type: ignore[type-var]
@@ -54,15 +55,18 @@ def test_the_map_at_the_top_names_every_type() -> None:
 @pytest.mark.parametrize(
     ("frame", "meant"),
     [
-        ('{"type":1,"chatroomId":1,"chatmessage":"hi"}', Post(1, "hi")),
+        ('{"type":1,"chatroomId":1,"chatmessage":"hi"}', SendMessage(1, "hi")),
         (
             '{"chatmessage":"hi","chatuser":"me@example.com","unheardOf":{},"chatroomId":1,"type":1}',
-            Post(1, "hi"),
+            SendMessage(1, "hi"),
         ),
-        ('{"type":1,"chatroomId":1,"chatmessage":"\\ud83d\\ude00","clientId":"12345678"}', Post(1, "😀", "12345678")),
+        (
+            '{"type":1,"chatroomId":1,"chatmessage":"\\ud83d\\ude00","requestId":"12345678"}',
+            SendMessage(1, "😀", "12345678"),
+        ),
         ('{"type":11,"chatroomId":1,"after":0}', Resume(1, 0)),
         ('{"type":11,"chatroomId":1,"after":9223372036854775807,"epoch":"x"}', Resume(1, 2**63 - 1, "x")),
-        ('{"type":17,"chatroomId":1,"messageNo":2}', Read(1, 2)),
+        ('{"type":17,"chatroomId":1,"messageNo":2}', ReadMarker(1, 2)),
     ],
 )
 def test_a_frame_becomes_its_struct(frame: str, meant: Any) -> None:
@@ -78,7 +82,7 @@ def test_a_frame_becomes_its_struct(frame: str, meant: Any) -> None:
         ('{"type":1,"chatmessage":"x"}', "chatroomId"),
         ('{"type":1,"chatroomId":true,"chatmessage":"x"}', "$.chatroomId"),
         ('{"type":1,"chatroomId":1,"chatmessage":null}', "$.chatmessage"),
-        ('{"type":1,"chatroomId":1,"chatmessage":"x","clientId":"' + "x" * 65 + '"}', "$.clientId"),
+        ('{"type":1,"chatroomId":1,"chatmessage":"x","requestId":"' + "x" * 65 + '"}', "$.requestId"),
         ('{"type":11,"chatroomId":1,"after":9223372036854775808}', "$.after"),
         ('{"type":17,"chatroomId":1,"messageNo":1.5}', "$.messageNo"),
         (b'{"type":1,"chatroomId":1,"chatmessage":"\xff"}', "UTF-8"),
@@ -93,17 +97,17 @@ def test_a_refusal_names_the_field(frame: bytes | str, said: str) -> None:
 
 @pytest.mark.parametrize("text", ["\\ud800", "\\uDFFF", "\\ude00\\ud83d", "\\ud83d\\u0041", "\\\\\\ud83d", "\\ud83dx"])
 def test_half_a_surrogate_pair_is_told_as_such(text: str) -> None:
-    frame = f'{{"type":1,"chatroomId":7,"chatmessage":"{text}","clientId":"12345678"}}'
+    frame = f'{{"type":1,"chatroomId":7,"chatmessage":"{text}","requestId":"12345678"}}'
     assert "surrogate" in refusal(frame)
-    assert echo_of(frame.encode()) == ("12345678", 7)
+    assert salvage_ids(frame.encode()) == ("12345678", 7)
 
 
 def test_what_only_looks_like_half_a_pair_is_none() -> None:
-    assert decode(rb'{"type":1,"chatroomId":1,"chatmessage":"\\ud83d"}') == Post(1, "\\ud83d")
+    assert decode(rb'{"type":1,"chatroomId":1,"chatmessage":"\\ud83d"}') == SendMessage(1, "\\ud83d")
     assert "surrogate" not in refusal(rb'{"chatmessage":"\\ud83d"')
 
 
-FRAME = b'{"type":1,"chatroomId":1,"chatmessage":"a\\ud83d\\ude00b","clientId":"12345678"}'
+FRAME = b'{"type":1,"chatroomId":1,"chatmessage":"a\\ud83d\\ude00b","requestId":"12345678"}'
 
 
 @st.composite
@@ -124,27 +128,27 @@ def mutilated(draw: st.DrawFn) -> bytes:
 @example(b'{"chatroomId":' + b"9" * 5000 + b"}")
 def test_whatever_comes_in_is_a_frame_or_a_bad_request(frame: bytes) -> None:
     try:
-        assert isinstance(decode(frame), Post | Resume | Read)
+        assert isinstance(decode(frame), SendMessage | Resume | ReadMarker)
     except BadRequest as error:
         assert error.text
-    client_id, room_id = echo_of(frame)
-    frames.error_frame("bad_request", "what is wrong", client_id=client_id, room_id=room_id)
+    request_id, room_id = salvage_ids(frame)
+    frames.error_frame("bad_request", "what is wrong", request_id=request_id, room_id=room_id)
 
 
 @pytest.mark.parametrize(
     ("frame", "echo"),
     [
-        ('{"type":99,"clientId":"c","chatroomId":3}', ("c", 3)),
-        ('{"clientId":"' + "x" * 65 + '","chatroomId":"3"}', (None, None)),
-        ('{"clientId":7,"chatroomId":true}', (None, None)),
-        ('{"clientId":"\\ud800","chatroomId":9223372036854775808}', (None, None)),
+        ('{"type":99,"requestId":"c","chatroomId":3}', ("c", 3)),
+        ('{"requestId":"' + "x" * 65 + '","chatroomId":"3"}', (None, None)),
+        ('{"requestId":7,"chatroomId":true}', (None, None)),
+        ('{"requestId":"\\ud800","chatroomId":9223372036854775808}', (None, None)),
         ("[]", (None, None)),
         ("{", (None, None)),
         ("[" * 100_000, (None, None)),
     ],
 )
 def test_a_refused_frame_is_echoed_as_far_as_it_can_be_read(frame: str, echo: tuple[Any, Any]) -> None:
-    assert echo_of(frame.encode()) == echo
+    assert salvage_ids(frame.encode()) == echo
 
 
 # --- events -------------------------------------------------------------------------------------------
@@ -163,10 +167,10 @@ CREATED = Event(
         (
             MESSAGE,
             '{"type":1,"chatroomId":1,"chatmessage":"hi 😀","chatuser":"ann@example.com","userId":5,"username":"ann",'
-            '"seq":7,"messageNo":3,"clientId":"12345678","createdAt":"2026-11-20T22:00:09.120000Z"}',
+            '"seq":7,"messageNo":3,"requestId":"12345678","createdAt":"2026-11-20T22:00:09.120000Z"}',
         ),
         (
-            MESSAGE._replace(client_id=None, created_at=AT.replace(microsecond=0)),
+            MESSAGE._replace(request_id=None, created_at=AT.replace(microsecond=0)),
             '{"type":1,"chatroomId":1,"chatmessage":"hi 😀","chatuser":"ann@example.com","userId":5,"username":"ann",'
             '"seq":7,"messageNo":3,"createdAt":"2026-11-20T22:00:09Z"}',
         ),
@@ -196,13 +200,17 @@ def test_an_event_of_an_unknown_kind_has_none() -> None:
         event_frame(MESSAGE._replace(kind=99))
 
 
-def test_rings_come_out_as_they_went_in() -> None:
-    rings: list[notifications.Notification] = [(1, 7, 1, 5, event_frame(MESSAGE)), (1, None, 17, 5, b"{}")]
-    assert notifications.decode_notifications(notifications.encode_notifications(rings)) == rings
+def test_notifications_come_out_as_they_went_in() -> None:
+    sent = [
+        Notification(1, 7, FrameType.MESSAGE, event_frame(MESSAGE)),
+        Notification(1, 8, FrameType.MEMBER, b"{}", (Subject(5, True), Subject(6, False))),
+        Notification(1, None, FrameType.READ_MARKER, b"{}", (Subject(5, True),)),
+    ]
+    assert notifications.decode_notifications(notifications.encode_notifications(sent)) == sent
 
 
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x91\x93\x01\x02\x03", b"\x91\x95\xa1x\x01\x01\x01\xc4\x00"])
-def test_rings_of_somebody_else_are_refused(body: bytes) -> None:
+def test_notifications_of_another_kind_are_refused(body: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError):
         notifications.decode_notifications(body)
 
@@ -214,12 +222,12 @@ def test_an_error_says_what_it_knows_and_is_from_the_server() -> None:
         "chatmessage": "wait",
         "chatuser": "server",
     }
-    full = json.loads(frames.error_frame("busy", "wait", client_id="12345678", room_id=1, retry_ms=50))
-    assert (full["clientId"], full["chatroomId"], full["retryMs"]) == ("12345678", 1, 50)
+    full = json.loads(frames.error_frame("busy", "wait", request_id="12345678", room_id=1, retry_ms=50))
+    assert (full["requestId"], full["chatroomId"], full["retryMs"]) == ("12345678", 1, 50)
 
 
 def test_a_verdict_says_from() -> None:
-    verdict = json.loads(codec.encode(frames.Verdict(1, 2, 3, True)))
+    verdict = json.loads(codec.encode(frames.Resumed(1, 2, 3, True)))
     assert verdict == {"type": 11, "chatroomId": 1, "from": 2, "to": 3, "complete": True}
 
 
@@ -245,7 +253,7 @@ def test_a_text_is_stored_clean_or_refused_with_a_reason(text: str) -> None:
         assert not forbidden
         assert clean == bare == clean_text(clean)
         assert clean.encode().decode() == clean  # PostgreSQL takes it, and JSON
-        assert decode(codec.encode({"type": 1, "chatroomId": 1, "chatmessage": clean})) == Post(1, clean)
+        assert decode(codec.encode({"type": 1, "chatroomId": 1, "chatmessage": clean})) == SendMessage(1, clean)
 
 
 def test_a_text_has_4000_characters_at_most_after_trimming() -> None:
@@ -282,12 +290,12 @@ def test_other_names_are_fine(name: str) -> None:
     assert clean_line(name, "name", 1, 20) == name
 
 
-@pytest.mark.parametrize("client_id", ["1234567\n", "\x00" * 8, "1234567\x7f"])
-def test_a_client_id_that_no_log_line_could_hold_is_refused(client_id: str) -> None:
-    with pytest.raises(BadRequest, match="clientId"):
-        text.check_client_id(client_id)
+@pytest.mark.parametrize("request_id", ["1234567\n", "\x00" * 8, "1234567\x7f"])
+def test_a_client_id_that_no_log_line_could_hold_is_refused(request_id: str) -> None:
+    with pytest.raises(BadRequest, match="requestId"):
+        text.check_request_id(request_id)
 
 
-@pytest.mark.parametrize("client_id", [None, "12345678", "ключ-ключ", "with blank"])
-def test_other_client_ids_are_fine(client_id: str | None) -> None:
-    text.check_client_id(client_id)
+@pytest.mark.parametrize("request_id", [None, "12345678", "ключ-ключ", "with blank"])
+def test_other_client_ids_are_fine(request_id: str | None) -> None:
+    text.check_request_id(request_id)

@@ -100,7 +100,7 @@ async def test_the_original_language_begins_with_the_log_where_the_server_is_beh
             before = await author.posts(f"before {number}", room)
             await there.hears(f"before {number}")
             await there.close()
-            behind += (chat.app[keys.HUB].sent(room) or 0) < before["seq"]
+            behind += (chat.app[keys.BACKEND].hub.last_sent_seq(room) or 0) < before["seq"]
             wire = await bob.connects(v2=False)
             await author.posts(f"after {number}", room)
             await alice.posts(f"in the end {number}", room)
@@ -174,11 +174,11 @@ async def test_a_resume_of_a_room_that_is_not_there_is_an_error(alice: Person) -
 async def test_each_client_id_is_acked_in_the_order_of_sending(alice: Person) -> None:
     wire = await alice.connects()
     ids = [unique(f"write-{number}") for number in range(50)]
-    for client_id in ids:
-        await wire.says("quick", clientId=client_id)
-    await wire.gets(type=13, clientId=ids[-1])
+    for request_id in ids:
+        await wire.says("quick", requestId=request_id)
+    await wire.gets(type=13, requestId=ids[-1])
     acks = [frame for frame in wire.heard if frame["type"] == 13]
-    assert [ack["clientId"] for ack in acks] == ids
+    assert [ack["requestId"] for ack in acks] == ids
     seqs = [ack["seq"] for ack in acks]
     assert seqs == sorted(seqs)
     assert {ack["duplicate"] for ack in acks} == {False}
@@ -188,16 +188,16 @@ async def test_the_same_write_twice_is_one_event(alice: Person) -> None:
     room = await alice.creates()
     wire = await alice.connects()
     await wire.resume(room)
-    client_id = unique("same")
+    request_id = unique("same")
     for _ in range(3):
-        await wire.says("once", room, clientId=client_id)
-    acks = [await wire.gets(type=13, clientId=client_id) for _ in range(3)]
+        await wire.says("once", room, requestId=request_id)
+    acks = [await wire.gets(type=13, requestId=request_id) for _ in range(3)]
     assert [ack["duplicate"] for ack in acks] == [False, True, True]
-    again = await alice.posts("once", room, clientId=client_id)
+    again = await alice.posts("once", room, requestId=request_id)
     assert again["duplicate"] is True
     assert {ack["seq"] for ack in acks} == {again["seq"]}
-    await wire.says("other text", room, clientId=client_id)
-    await wire.errs("client_id_reused", clientId=client_id)
+    await wire.says("other text", room, requestId=request_id)
+    await wire.errs("request_id_reused", requestId=request_id)
     assert [event["chatmessage"] for event in await alice.events(room) if event["type"] == 1] == ["once"]
 
 
@@ -260,8 +260,8 @@ BAD_FRAMES = {
     "no object": ("[]", "object"),
     "no type": ("{}", "type"),
     "unknown type": ('{"type":99}', "type"),
-    "a server's type": ('{"type":13,"clientId":"12345678"}', "type"),
-    "missing field": ('{"type":1,"chatroomId":1,"clientId":"12345678"}', "chatmessage"),
+    "a server's type": ('{"type":13,"requestId":"12345678"}', "type"),
+    "missing field": ('{"type":1,"chatroomId":1,"requestId":"12345678"}', "chatmessage"),
     "wrong type": ('{"type":1,"chatroomId":"1","chatmessage":"x"}', "$.chatroomId"),
     "negative room": ('{"type":1,"chatroomId":-1,"chatmessage":"x"}', "$.chatroomId"),
     "huge room": ('{"type":1,"chatroomId":99999999999999999999,"chatmessage":"x"}', "$.chatroomId"),
@@ -269,7 +269,7 @@ BAD_FRAMES = {
     "blank": ('{"type":1,"chatroomId":1,"chatmessage":"  \\n "}', "0 characters"),
     "NUL": ('{"type":1,"chatroomId":1,"chatmessage":"a\\u0000b"}', "U+0000"),
     "lone surrogate": ('{"type":1,"chatroomId":1,"chatmessage":"a\\ud800b"}', "surrogate"),
-    "short clientId": ('{"type":1,"chatroomId":1,"chatmessage":"x","clientId":"short"}', "$.clientId"),
+    "short requestId": ('{"type":1,"chatroomId":1,"chatmessage":"x","requestId":"short"}', "$.requestId"),
     "deep": ('{"type":1,"x":' + "[" * 20_000 + "]" * 20_000 + "}", "deep"),
 }
 
@@ -283,16 +283,16 @@ async def test_a_bad_frame_is_answered_and_the_wire_stays(alice: Person, name: s
     assert said in error["chatmessage"]
     assert error["chatuser"] == "server"
     if "12345678" in text:
-        assert error["clientId"] == "12345678"
-    await wire.says("still here", clientId=unique("client"))
+        assert error["requestId"] == "12345678"
+    await wire.says("still here", requestId=unique("client"))
     await wire.gets(type=13)
 
 
 async def test_an_unknown_room_is_answered_with_the_client_id(alice: Person) -> None:
     wire = await alice.connects()
-    client_id = unique("client")
-    await wire.says("anybody?", 999_999, clientId=client_id)
-    assert (await wire.errs("not_found", clientId=client_id))["chatroomId"] == 999_999
+    request_id = unique("client")
+    await wire.says("anybody?", 999_999, requestId=request_id)
+    assert (await wire.errs("not_found", requestId=request_id))["chatroomId"] == 999_999
 
 
 async def test_binary_ends_the_wire(alice: Person) -> None:
@@ -306,7 +306,7 @@ async def test_a_frame_above_64_kib_ends_the_wire(alice: Person) -> None:
     await wire.send('{"type":1,"x":"' + "x" * 65_536 + '"}')
     assert await wire.closed() == 1009
     wire = await alice.connects()
-    frame = '{"type":1,"chatroomId":1,"chatmessage":"fits","clientId":"12345678","x":"'
+    frame = '{"type":1,"chatroomId":1,"chatmessage":"fits","requestId":"12345678","x":"'
     await wire.send(frame + "x" * (65_536 - len(frame) - 2) + '"}')
     await wire.gets(type=13)
 
@@ -322,7 +322,7 @@ async def test_text_that_is_not_utf_8_ends_the_wire(alice: Person) -> None:
 
 async def test_a_wire_is_forgotten_when_its_peer_goes(chat: Chat, alice: Person) -> None:
     assert chat.app is not None
-    hub = chat.app[keys.HUB]
+    hub = chat.app[keys.BACKEND].hub
     wire = await alice.connects()
     assert alice.id in hub.users()
     await wire.close()

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from chat.eventlog.event import Event
+from chat.eventlog.event import Event, event_notification
 from chat.protocol.close_codes import CloseCode
-from chat.protocol.frames import READ
+from chat.protocol.frames import FrameType
+from chat.protocol.notifications import Notification, Subject
 from chat.realtime import hub as module
 from chat.realtime.hub import Hub
-from chat.realtime.subscriber import Socket
-from chat.realtime.websocket_frames import framed
-from tests.logs import ALICE, BOB, Pipe, event_tuple, line, membership
+from chat.realtime.subscriber import RoomState, Subscriber
+from chat.realtime.websocket_frames import text_frame
+from tests.logs import ALICE, BOB, Pipe, line, membership
 
 ROOM = 7
 
@@ -25,32 +26,25 @@ class Here:
     def __init__(self) -> None:
         self.hub = Hub()
         self.gaps: list[int] = []
-        self.hub.on_gap = self._gap
+        self.hub.on_gap = self.gaps.append
 
-    def _gap(self, room: int) -> "asyncio.Future[None]":
-        self.gaps.append(room)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        done.set_result(None)
-        return done
-
-    def socket(self, user: int = ALICE, *, v2: bool = True, cap: int = 10_000) -> tuple[Socket, Pipe]:
+    def socket(self, user: int = ALICE, *, v2: bool = True, cap: int = 10_000) -> tuple[Subscriber, Pipe]:
         pipe = Pipe()
         closed: Callable[[CloseCode], None] = pipe.closed.append
-        socket = Socket(user, pipe, closed, v2=v2, cap=cap)
-        socket.known = set()
+        socket = Subscriber(user, pipe, closed, speaks_v2=v2, buffer_limit_bytes=cap)
         self.hub.connect(socket)
+        self.hub.set_membership(socket, ())
         return socket, pipe
 
     def live(self, user: int = ALICE, seq: int = 0, **options: Any) -> Pipe:
         socket, pipe = self.socket(user, **options)
-        assert socket.known is not None
-        socket.known.add(ROOM)
+        self.hub.set_membership(socket, [ROOM])
         self.hub.join(socket, ROOM, seq)
         return pipe
 
     def deliver(self, *events: Event) -> None:
         for event in events:
-            self.hub.deliver(*event_tuple(event))
+            self.hub.deliver(event_notification(event))
 
     def says(self, *seqs: int) -> None:
         self.deliver(*(line(ROOM, seq) for seq in seqs))
@@ -65,7 +59,7 @@ async def here() -> AsyncIterator[Here]:
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
 def test_a_frame_has_the_header_of_its_length(size: int) -> None:
     pipe = Pipe()
-    pipe.write(framed(b" " * size))
+    pipe.write(text_frame(b" " * size))
     assert pipe.payloads == [b" " * size]
 
 
@@ -83,14 +77,14 @@ async def test_old_numbers_are_dropped_and_early_ones_wait_for_their_elders(here
     here.says(1, 1, 3, 4, 1, 3, 2, 4, 2)
     await asyncio.sleep(0)
     assert alice.seqs(ROOM) == [1, 2, 3, 4]
-    await asyncio.sleep(module.GAP_S * 2)
+    await asyncio.sleep(module.REORDER_WAIT_S * 2)
     assert here.gaps == []
 
 
 async def test_a_gap_that_does_not_close_is_asked_for_until_it_does(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "GAP_S", 0.005)
+    monkeypatch.setattr(module, "REORDER_WAIT_S", 0.005)
     alice = here.live()
     here.says(3)
     async with asyncio.timeout(1):
@@ -105,7 +99,7 @@ async def test_a_gap_that_does_not_close_is_asked_for_until_it_does(
 
 
 async def test_a_room_holds_back_only_so_much(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "EARLY", 10)
+    monkeypatch.setattr(module, "REORDER_BUFFER_EVENTS", 10)
     alice = here.live()
     here.says(*range(2, 100))
     here.says(1)
@@ -133,7 +127,7 @@ async def test_the_original_language_gets_messages_only(here: Here) -> None:
 async def test_what_was_never_stored_is_sent_without_counting(here: Here) -> None:
     alice = here.live()
     here.says(1)
-    here.hub.deliver(ROOM, None, 1, BOB, b'{"type":1,"chatroomId":7,"chatmessage":"/stock=X"}')
+    here.hub.deliver(Notification(ROOM, None, FrameType.MESSAGE, b'{"type":1,"chatmessage":"/stock=X"}'))
     here.says(2)
     await asyncio.sleep(0)
     assert [json.loads(frame).get("seq") for frame in alice.payloads] == [1, None, 2]
@@ -142,7 +136,7 @@ async def test_what_was_never_stored_is_sent_without_counting(here: Here) -> Non
 async def test_a_read_mark_goes_to_all_sockets_of_its_user_and_to_nobody_else(here: Here) -> None:
     desk, phone = here.socket(ALICE)[1], here.socket(ALICE)[1]
     old, bob = here.socket(ALICE, v2=False)[1], here.socket(BOB)[1]
-    here.hub.deliver(ROOM, None, READ, ALICE, b'{"type":17}')
+    here.hub.deliver(Notification(ROOM, None, FrameType.READ_MARKER, b'{"type":17}', (Subject(ALICE, True),)))
     assert [len(pipe.payloads) for pipe in (desk, phone, old, bob)] == [1, 1, 0, 0]
 
 
@@ -159,23 +153,22 @@ async def test_a_join_elsewhere_makes_every_socket_of_the_user_live(here: Here) 
 
 async def test_a_room_that_is_known_stays_silent_until_it_is_resumed(here: Here) -> None:
     socket, pipe = here.socket(ALICE)
-    assert socket.known is not None
-    socket.known.add(ROOM)
+    here.hub.set_membership(socket, [ROOM])
     here.deliver(membership(ROOM, 5, ALICE, "joined"), line(ROOM, 6))
     await asyncio.sleep(0)
     assert pipe.payloads == []
-    assert here.hub.sent(ROOM) is None
+    assert here.hub.last_sent_seq(ROOM) is None
 
 
 async def test_a_join_does_not_get_before_a_resume(here: Here) -> None:
     socket, pipe = here.socket(ALICE)
-    socket.resuming[ROOM] = False
+    socket.states[ROOM] = RoomState.RESUMING
     here.deliver(membership(ROOM, 5, ALICE, "joined"))
-    assert socket.resuming == {ROOM: False}
+    assert socket.states == {ROOM: RoomState.RESUMING}
     here.deliver(membership(ROOM, 6, ALICE, "left"))
-    assert socket.resuming == {ROOM: True}
+    assert socket.states == {ROOM: RoomState.LEFT_WHILE_RESUMING}
     here.deliver(membership(ROOM, 7, ALICE, "joined"))
-    assert socket.resuming == {ROOM: False}
+    assert socket.states == {ROOM: RoomState.RESUMING}
     await asyncio.sleep(0)
     assert pipe.payloads == []
 
@@ -191,9 +184,9 @@ async def test_a_leave_is_the_last_that_is_heard(here: Here) -> None:
 async def test_a_room_knows_what_never_passed_by_here(here: Here) -> None:
     here.live(ALICE, seq=5)
     here.says(6, 7)
-    assert here.hub.began_after(ROOM, 4)
-    assert not here.hub.began_after(ROOM, 5) and not here.hub.began_after(ROOM, 6)
-    assert not here.hub.began_after(99, 0)
+    assert here.hub.opened_after(ROOM, 4)
+    assert not here.hub.opened_after(ROOM, 5) and not here.hub.opened_after(ROOM, 6)
+    assert not here.hub.opened_after(99, 0)
 
 
 async def test_a_join_that_comes_after_its_leave_is_too_late(here: Here) -> None:
@@ -215,11 +208,11 @@ async def test_the_last_leave_forgets_the_room(here: Here) -> None:
 
 async def test_what_changes_before_the_first_look_only_says_look_again(here: Here) -> None:
     socket, pipe = here.socket(ALICE)
-    socket.known = None
+    socket.membership = None
     here.deliver(membership(ROOM, 5, ALICE, "joined"))
     await asyncio.sleep(0)
-    assert socket.changed and pipe.payloads == []
-    assert here.hub.sent(ROOM) is None
+    assert socket.membership_changed and pipe.payloads == []
+    assert here.hub.last_sent_seq(ROOM) is None
 
 
 # --- the end ------------------------------------------------------------------------------------------
@@ -241,8 +234,8 @@ async def test_a_socket_that_is_gone_is_forgotten_everywhere(here: Here) -> None
     here.says(2)
     here.hub.disconnect(socket)
     here.hub.disconnect(socket)
-    assert (here.hub.positions(), here.hub.users(), here.hub.sockets()) == (([], []), [], [])
-    await asyncio.sleep(module.GAP_S * 2)
+    assert (here.hub.positions(), here.hub.users(), here.hub.subscribers()) == (([], []), [], [])
+    await asyncio.sleep(module.REORDER_WAIT_S * 2)
     assert here.gaps == []
 
 

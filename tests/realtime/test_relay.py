@@ -13,16 +13,17 @@ from chat.auth.tokens import Tokens
 from chat.broker.memory import MemoryBroker
 from chat.db.errors import StatementFailed, Unreachable
 from chat.db.pool import Database
-from chat.eventlog.writer import CONNECTIONS, Journal
+from chat.eventlog.event import event_notification
+from chat.eventlog.writer import CONNECTIONS, EventWriter
 from chat.protocol.close_codes import CloseCode
 from chat.protocol.notifications import encode_notifications
 from chat.realtime import hub as hub_module
 from chat.realtime import relay as module
 from chat.realtime.hub import Hub
 from chat.realtime.relay import Relay
-from chat.realtime.subscriber import Socket
+from chat.realtime.subscriber import Subscriber
 from tests.actors import eventually, unique
-from tests.logs import Pipe, event_tuple, line
+from tests.logs import Pipe, line
 
 
 class Deaf(MemoryBroker):
@@ -39,7 +40,7 @@ class Deaf(MemoryBroker):
 class Process:
     """What a server has between its journal and its sockets."""
 
-    def __init__(self, db: Database, journal: Journal, broker: Deaf) -> None:
+    def __init__(self, db: Database, journal: EventWriter, broker: Deaf) -> None:
         self.db, self.journal, self.broker = db, journal, broker
         self.hub = Hub()
         tokens: Any = SimpleNamespace(epoch="")
@@ -48,12 +49,12 @@ class Process:
 
     async def person(self) -> int:
         name = unique("person")
-        row = await self.db.one("users/add", username=name, email=f"{name}@x.org", password_hash="x")
+        row = await self.db.one("users/create", username=name, email=f"{name}@x.org", password_hash="x")
         return int(row.id)  # type: ignore[union-attr]
 
     async def room(self, user: int) -> int:
-        answer = await self.journal.change(
-            "rooms/create", name=unique("room"), topic="", user_id=user, client_id=unique("client")
+        answer = await self.journal.run(
+            "rooms/create", name=unique("room"), topic="", user_id=user, request_id=unique("client")
         )
         assert answer.event is not None
         return answer.event.room_id
@@ -61,11 +62,11 @@ class Process:
     async def says(self, room: int, user: int, times: int = 1) -> None:
         await asyncio.gather(*(self.journal.append(room, user, unique("client"), "hi") for _ in range(times)))
 
-    def connects(self, user: int, *known: int) -> tuple[Socket, Pipe]:
+    def connects(self, user: int, *known: int) -> tuple[Subscriber, Pipe]:
         pipe = Pipe()
-        socket = Socket(user, pipe, pipe.closed.append, v2=True, cap=1 << 20)
-        socket.known = set(known)
+        socket = Subscriber(user, pipe, pipe.closed.append, speaks_v2=True, buffer_limit_bytes=1 << 20)
         self.hub.connect(socket)
+        self.hub.set_membership(socket, known)
         return socket, pipe
 
     def listens(self, user: int, room: int, seq: int, *known: int) -> Pipe:
@@ -81,10 +82,10 @@ async def process(database_url: str) -> AsyncIterator[Process]:
     await db.open()
     await writing.open()
     broker = Deaf()
-    journal = Journal(writing, broker, timeout_s=5, rows=10_000)
+    journal = EventWriter(writing, broker, timeout_s=5, queue_limit=10_000)
     journal.open()
     made = Process(db, journal, broker)
-    made.tokens.epoch = await db.value("epoch/current")
+    made.tokens.epoch = await db.value("epoch/get")
     yield made
     await journal.close()
     await writing.close()
@@ -104,20 +105,22 @@ async def sweeping(process: Process) -> AsyncIterator[None]:
 
 async def test_a_ring_carries_the_events_to_the_sockets(process: Process) -> None:
     pipe = process.listens(1, 7, 0)
-    process.relay.hear(encode_notifications([event_tuple(line(7, 1)), event_tuple(line(7, 2))]))
+    process.relay.on_notifications(
+        encode_notifications([event_notification(line(7, 1)), event_notification(line(7, 2))])
+    )
     await asyncio.sleep(0)
     assert pipe.seqs(7) == [1, 2]
 
 
 async def test_a_gap_is_read_from_the_log(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "GAP_S", 0.005)
-    monkeypatch.setattr(module, "REPAIR_ROWS", 3)
+    monkeypatch.setattr(hub_module, "REORDER_WAIT_S", 0.005)
+    monkeypatch.setattr(module, "GAP_FILL_ROWS", 3)
     alice = await process.person()
     room = await process.room(alice)
     pipe = process.listens(alice, room, 1)
     await process.says(room, alice, 10)
     await process.says(room, alice)
-    process.relay.hear(process.broker.kept[-1])
+    process.relay.on_notifications(process.broker.kept[-1])
     await eventually(lambda: pipe.seqs(room) == list(range(2, 13)))
 
 
@@ -125,29 +128,29 @@ async def test_whoever_asks_for_a_repair_meanwhile_gets_the_same(process: Proces
     alice = await process.person()
     room = await process.room(alice)
     process.listens(alice, room, 0)
-    first = process.relay.repair(room)
-    assert process.relay.repair(room) is first
+    first = process.relay.fill_gap(room)
+    assert process.relay.fill_gap(room) is first
     await first
-    assert process.relay.repair(room) is not first
-    assert process.hub.sent(room) == 1
+    assert process.relay.fill_gap(room) is not first
+    assert process.hub.last_sent_seq(room) == 1
 
 
 async def test_a_repair_without_postgresql_leaves_it_to_the_sweep(process: Process) -> None:
     process.listens(1, 7, 0)
     await process.db.close()
-    await process.relay.repair(7)
-    assert process.hub.sent(7) == 0
+    await process.relay.fill_gap(7)
+    assert process.hub.last_sent_seq(7) == 0
 
 
 async def test_the_sweep_goes_on_without_any_ring(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SWEEP_S", 0.01)
+    monkeypatch.setattr(module, "POLL_INTERVAL_S", 0.01)
     alice = await process.person()
     room = await process.room(alice)
     pipe = process.listens(alice, room, 1)
     async with sweeping(process):
         for last, count in ((2, 1), (22, 20), (622, 600)):
             await process.says(room, alice, count)
-            await eventually(lambda last=last: process.hub.sent(room) == last)  # type: ignore[misc]
+            await eventually(lambda last=last: process.hub.last_sent_seq(room) == last)  # type: ignore[misc]
     await asyncio.sleep(0)
     assert pipe.seqs(room) == list(range(2, 623))
 
@@ -155,7 +158,7 @@ async def test_the_sweep_goes_on_without_any_ring(process: Process, monkeypatch:
 async def test_the_sweep_comes_again_when_postgresql_has_been_away(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SWEEP_S", 0.01)
+    monkeypatch.setattr(module, "POLL_INTERVAL_S", 0.01)
     alice = await process.person()
     room = await process.room(alice)
     pipe = process.listens(alice, room, 0)
@@ -169,10 +172,10 @@ async def test_the_sweep_comes_again_when_postgresql_has_been_away(
 
     monkeypatch.setattr(process.db, "all", all_)
     async with sweeping(process):
-        await eventually(lambda: process.relay._down)
+        await eventually(lambda: process.relay.database_down)
         away = False
         await eventually(lambda: pipe.seqs(room) == [1])
-        await eventually(lambda: not process.relay._down)
+        await eventually(lambda: not process.relay.database_down)
 
 
 async def test_the_sweep_finds_who_has_joined_elsewhere(process: Process) -> None:
@@ -180,9 +183,9 @@ async def test_the_sweep_finds_who_has_joined_elsewhere(process: Process) -> Non
     room = await process.room(alice)
     _, desk = process.connects(bob)
     _, phone = process.connects(bob)
-    await process.journal.change("members/join", room_id=room, user_id=bob)
+    await process.journal.run("members/join", room_id=room, user_id=bob)
     await process.says(room, alice, 2)
-    await process.relay._sweep()
+    await process.relay.poll()
     await asyncio.sleep(0)
     assert desk.seqs(room) == phone.seqs(room) == [2, 3, 4]
     assert desk.frames()[0]["action"] == "joined" and desk.frames()[0]["room"]["id"] == room
@@ -192,10 +195,10 @@ async def test_a_join_that_was_never_heard_is_not_forgotten_when_others_are_in_t
     alice, bob = await process.person(), await process.person()
     room = await process.room(alice)
     _, unaware = process.connects(bob)
-    await process.journal.change("members/join", room_id=room, user_id=bob)
+    await process.journal.run("members/join", room_id=room, user_id=bob)
     await process.says(room, alice)
     process.listens(alice, room, 3)  # she begins behind his join
-    await process.relay._sweep()
+    await process.relay.poll()
     assert unaware.closed == [CloseCode.SERVICE_RESTART]
 
 
@@ -204,10 +207,10 @@ async def test_numbers_that_went_back_end_the_sockets_of_the_room(process: Proce
     room, other = await process.room(alice), await process.room(alice)
     ahead, right = process.listens(alice, room, 99, other), process.listens(alice, other, 1, room)
     gone = process.listens(0, 2**40, 5)
-    await process.relay._sweep()
+    await process.relay.poll()
     assert ahead.closed == gone.closed == [CloseCode.SERVICE_RESTART]
     assert right.closed == []
-    assert process.hub.sent(room) is None and process.hub.sent(other) == 1
+    assert process.hub.last_sent_seq(room) is None and process.hub.last_sent_seq(other) == 1
 
 
 async def test_a_new_epoch_ends_all_sockets_once(process: Process) -> None:
@@ -215,10 +218,10 @@ async def test_a_new_epoch_ends_all_sockets_once(process: Process) -> None:
     room = await process.room(alice)
     live, silent = process.listens(alice, room, 1), process.connects(alice, room)[1]
     process.tokens.epoch = "another"
-    await process.relay._sweep()
+    await process.relay.poll()
     assert live.closed and silent.closed
-    assert process.tokens.epoch == await process.db.value("epoch/current")
-    await process.relay._sweep()
+    assert process.tokens.epoch == await process.db.value("epoch/get")
+    await process.relay.poll()
     assert process.hub.positions() == ([], [])
     assert len(silent.closed) == 1
 
@@ -232,7 +235,7 @@ async def test_a_fault_in_our_sql_is_not_told_as_a_database_that_is_away(
     async def failing(*_: object, **__: object) -> None:
         raise StatementFailed(NoSuchColumn())
 
-    monkeypatch.setattr(module, "SWEEP_S", 0.01)
+    monkeypatch.setattr(module, "POLL_INTERVAL_S", 0.01)
     monkeypatch.setattr(process.db, "value", failing)
     async with sweeping(process):
         await eventually(lambda: "a sweep failed" in caplog.text)
@@ -242,7 +245,7 @@ async def test_a_fault_in_our_sql_is_not_told_as_a_database_that_is_away(
 async def test_a_sweep_that_fails_in_an_unknown_way_comes_again(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SWEEP_S", 0.001)
+    monkeypatch.setattr(module, "POLL_INTERVAL_S", 0.001)
     tried = 0
 
     async def broken(self: Relay) -> None:

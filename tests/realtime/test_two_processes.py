@@ -54,7 +54,7 @@ async def test_one_hot_room_has_one_order_for_everybody(both: tuple[Chat, Chat])
 
     async def write(wire: Wire) -> None:
         for number in range(each):
-            await wire.says(f"{wire.person.username} {number}", room, clientId=f"{wire.person.username}-{number}")
+            await wire.says(f"{wire.person.username} {number}", room, requestId=f"{wire.person.username}-{number}")
 
     async def post(person: Person, chat: Chat) -> None:
         for number in range(each):
@@ -73,8 +73,8 @@ async def test_one_hot_room_has_one_order_for_everybody(both: tuple[Chat, Chat])
         await eventually(lambda wire=wire: wire.seqs(room)[-1:] == [total])  # type: ignore[misc]
         heard = [frame for frame in wire.heard if frame.get("chatroomId") == room and frame["type"] in (1, 5, 6)]
         assert heard == log
-        acks = {frame["clientId"]: frame["seq"] for frame in wire.heard if frame["type"] == 13}
-        mine = {event["clientId"]: event["seq"] for event in log if event.get("clientId") in acks}
+        acks = {frame["requestId"]: frame["seq"] for frame in wire.heard if frame["type"] == 13}
+        mine = {event["requestId"]: event["seq"] for event in log if event.get("requestId") in acks}
         assert len(acks) == each and acks == mine
     for wire in plain:
         await eventually(lambda wire=wire: wire.heard[-1].get("seq") == messages[-1]["seq"])  # type: ignore[misc]
@@ -112,7 +112,7 @@ async def test_sixty_four_writers_in_twenty_rooms_join_and_leave(both: tuple[Cha
             chat = both[(number + step) % 2]
             path = f"/v1/chat/rooms/{room}"
             if act == "post":
-                body = {"chatmessage": f"{person.id} {step}", "clientId": f"life-{person.id}-{step}"}
+                body = {"chatmessage": f"{person.id} {step}", "requestId": f"life-{person.id}-{step}"}
                 await chat.asks("POST", f"{path}/messages", body, 201, headers=person.headers)
                 posted += 1
             else:
@@ -148,12 +148,12 @@ async def test_a_join_on_one_process_is_heard_on_the_other(both: tuple[Chat, Cha
     for wire in wires:
         await wire.hears("welcome")
     await bob.leaves(room)
-    await alice.posts("goodbye", room)
+    await alice.posts("close_frame", room)
     mark = unique("mark")
     await alice.posts(mark)
     await wires[1].hears(mark)
     for wire in wires:
-        assert not [frame for frame in wire.heard if frame.get("chatmessage") == "goodbye"]
+        assert not [frame for frame in wire.heard if frame.get("chatmessage") == "close_frame"]
 
 
 async def test_the_same_write_on_both_processes_is_one_event(both: tuple[Chat, Chat]) -> None:
@@ -161,7 +161,7 @@ async def test_the_same_write_on_both_processes_is_one_event(both: tuple[Chat, C
     room = await alice.creates()
     path = f"/v1/chat/rooms/{room}/messages"
     for number in range(20):
-        body = {"chatmessage": "once", "clientId": f"both-{number}-{room}"}
+        body = {"chatmessage": "once", "requestId": f"both-{number}-{room}"}
         answers = await asyncio.gather(
             *(chat.asks("POST", path, body, 201, headers=alice.headers) for chat in both for _ in range(2))
         )
@@ -185,11 +185,11 @@ async def test_without_the_broker_they_still_hear_each_other(database_url: str) 
         await alice.posts("since you joined", other)
         await plain.hears("since you joined")
         await bob.leaves(other)
-        await wire.says("live", room, clientId="12345678")
+        await wire.says("live", room, requestId="12345678")
         await wire.gets(type=13)
         await wire.hears("live")
-        await wire.says("/stock=AAPL.US", room, clientId="command-1")
-        await wire.errs("unavailable", clientId="command-1")
+        await wire.says("/stock=AAPL.US", room, requestId="command-1")
+        await wire.errs("unavailable", requestId="command-1")
         assert wire.seqs(room) == [1, 2, 3]
 
 
@@ -207,7 +207,7 @@ async def test_a_restart_is_told_and_nothing_acked_is_lost(database_url: str) ->
             nonlocal sent
             with contextlib.suppress(ConnectionError, aiohttp.ClientError):
                 while True:
-                    await wires[0].says(f"number {sent}", room, clientId=f"write-{sent:05}")
+                    await wires[0].says(f"number {sent}", room, requestId=f"write-{sent:05}")
                     sent += 1
                     if sent % 50 == 0:
                         await asyncio.sleep(0.001)
@@ -219,12 +219,12 @@ async def test_a_restart_is_told_and_nothing_acked_is_lost(database_url: str) ->
         await writing
         assert codes == [1012] * 5
         assert await server.ended(10) == 0
-    acked = {frame["clientId"]: frame["seq"] for frame in wires[0].heard if frame["type"] == 13}
-    refused = {frame.get("clientId") for frame in wires[0].heard if frame["type"] == 14}
+    acked = {frame["requestId"]: frame["seq"] for frame in wires[0].heard if frame["type"] == 13}
+    refused = {frame.get("requestId") for frame in wires[0].heard if frame["type"] == 14}
     assert acked
     async with process("serve", settings, port=port) as server, Chat.at(server) as chat:
         again = Person(chat, {"token": alice.token, "user": vars(alice)})
-        stored = {event["clientId"]: event["seq"] for event in await again.events(room) if event["type"] == 1}
+        stored = {event["requestId"]: event["seq"] for event in await again.events(room) if event["type"] == 1}
         assert acked.items() <= stored.items()
         assert not refused & stored.keys()
         wire = await again.connects()

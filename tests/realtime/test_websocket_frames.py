@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from chat.realtime.websocket_frames import Masked, framed, goodbye
+from chat.realtime.websocket_frames import MaskGuard, close_frame, text_frame
 
 
 class Taken(asyncio.Protocol):
@@ -50,7 +50,7 @@ SIZES = (0, 1, 125, 126, 127, 65_535, 65_536, 70_000)
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_frame_says_how_long_it_is(size: int) -> None:
-    frame = framed(b"x" * size)
+    frame = text_frame(b"x" * size)
     head = len(frame) - size
     assert frame[0] == 0x81 and frame[head:] == b"x" * size
     told = frame[1]
@@ -59,7 +59,7 @@ def test_a_frame_says_how_long_it_is(size: int) -> None:
 
 
 def test_a_goodbye_has_its_code_and_a_reason() -> None:
-    assert goodbye(1012, "restart") == b"\x88\x09\x03\xf4restart"
+    assert close_frame(1012, "restart") == b"\x88\x09\x03\xf4restart"
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 5, 7, 1_000, 10**6])
@@ -67,7 +67,7 @@ def test_masked_frames_pass_however_they_are_cut(step: int) -> None:
     data = b"".join(sent(b"y" * size) for size in (0, 5, 125, 126, 300, 65_535, 65_536, 0))
     behind = Taken()
     refused: list[int] = []
-    watch = Masked(behind, lambda: refused.append(1))
+    watch = MaskGuard(behind, lambda: refused.append(1))
     for at in range(0, len(data), step):
         watch.data_received(data[at : at + step])
     assert behind.data == data
@@ -80,7 +80,7 @@ def test_an_unmasked_frame_is_refused_once_and_nothing_after_it_passes(size: int
     good, bad = sent(b"good" * 50), sent(b"\xff" * size, mask=0) + sent(b"later")
     behind = Taken()
     refused: list[int] = []
-    watch = Masked(behind, lambda: refused.append(1))
+    watch = MaskGuard(behind, lambda: refused.append(1))
     watch.data_received(good)
     for at in range(0, len(bad), step):
         watch.data_received(bad[at : at + step])
@@ -98,7 +98,7 @@ def test_random_frames_in_random_pieces_are_refused_if_and_only_if_one_is_unmask
             frames[chance.randrange(8)] = sent(chance.randbytes(chance.randrange(300)), mask=0)
         data, behind = b"".join(frames), Taken()
         refused: list[int] = []
-        watch = Masked(behind, lambda refused=refused: refused.append(1))  # type: ignore[misc]
+        watch = MaskGuard(behind, lambda refused=refused: refused.append(1))  # type: ignore[misc]
         while data:
             cut = chance.choice((1, 2, 9, 100, 70_000))
             watch.data_received(data[:cut])
@@ -109,7 +109,7 @@ def test_random_frames_in_random_pieces_are_refused_if_and_only_if_one_is_unmask
 
 def test_everything_else_reaches_the_protocol_behind() -> None:
     behind = Taken()
-    watch = Masked(behind, lambda: None)
+    watch = MaskGuard(behind, lambda: None)
     watch.pause_writing()
     watch.resume_writing()
     assert watch.eof_received() is True
@@ -118,7 +118,7 @@ def test_everything_else_reaches_the_protocol_behind() -> None:
 
 
 def test_it_says_whether_anything_was_heard() -> None:
-    watch = Masked(Taken(), lambda: None)
-    watch.heard = False
+    watch = MaskGuard(Taken(), lambda: None)
+    watch.received_data = False
     watch.data_received(sent(b"x"))
-    assert watch.heard
+    assert watch.received_data
