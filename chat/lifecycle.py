@@ -56,7 +56,7 @@ async def security(app: web.Application) -> AsyncIterator[None]:
     """Password threads, and the tokens of the database's epoch."""
     settings = app[keys.SETTINGS]
     passwords = app[keys.PASSWORDS] = Passwords(threads=settings.password_threads, wait_s=settings.password_wait_s)
-    epoch = await app[keys.DB].value("epoch/current")
+    epoch = await app[keys.DB].value("epoch/get")
     app[keys.TOKENS] = Tokens(settings.jwt_secret, ttl_hours=settings.jwt_ttl_hours, epoch=epoch)
     yield
     passwords.close()
@@ -166,7 +166,7 @@ async def _wait_for(db: Database, wait_s: float) -> None:
 
 async def _check_schema(db: Database) -> None:
     try:
-        applied = [row.migration_id for row in await db.all("schema/applied")]
+        applied = [row.migration_id for row in await db.all("schema/list_applied")]
     except StatementFailed as error:
         if error.sqlstate != "42P01":  # no such table
             raise

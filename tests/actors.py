@@ -215,9 +215,9 @@ class Chat:
         if self._db is None:
             self._db = Database(self.settings.database_url, size=1, name="test")
             await self._db.open()
-        user = await self._db.one("users/add", username=username, email=email, password_hash=password_hash())
+        user = await self._db.one("users/create", username=username, email=email, password_hash=password_hash())
         assert user is not None
-        epoch = await self._db.value("epoch/current")
+        epoch = await self._db.value("epoch/get")
         tokens = Tokens(self.settings.jwt_secret, ttl_hours=self.settings.jwt_ttl_hours, epoch=epoch)
         return Person(self, {"token": tokens.issue(user.id, username, email)[0], "user": user._asdict()})
 

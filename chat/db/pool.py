@@ -1,6 +1,6 @@
 """The repository: hand-written SQL by name. The only module that knows aiopg and psycopg2.
 
-`sql/<noun>/<verb>.sql` holds one unit of work: `await db.one("users/by_id", user_id=7)`. The verb of the call
+`sql/<noun>/<verb>.sql` holds one unit of work: `await db.one("users/get", user_id=7)`. The verb of the call
 says what comes back: `all` rows, `one` row or None, one `value`, or nothing (`run`). A file is sent as one
 string: several statements in it are one round trip and one transaction, and the last one's rows come back.
 

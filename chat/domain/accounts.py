@@ -36,7 +36,7 @@ async def sign_up(db: Database, passwords: Passwords, username: str, email: str,
     email = normalised(email)
     password_hash = await passwords.hash(_checked(password))
     try:
-        row = await db.one("users/add", username=username, email=email, password_hash=password_hash)
+        row = await db.one("users/create", username=username, email=email, password_hash=password_hash)
     except StatementFailed as error:
         if field := _TAKEN.get(error.constraint):
             raise Conflict(f"{field} is taken by somebody else", code=f"{field}_taken") from None
@@ -50,7 +50,7 @@ async def sign_up(db: Database, passwords: Passwords, username: str, email: str,
 async def log_in(db: Database, passwords: Passwords, email: str, password: str) -> User:
     """Whose address and password these are. Raises `Unauthorized`, the same and as late for either mistake."""
     try:
-        row = await db.one("users/by_email", email=normalised(email))
+        row = await db.one("users/get_by_email", email=normalised(email))
     except BadRequest:
         row = None
     tried = password.encode(errors="replace")  # half a surrogate pair fits nothing: sign_up refuses it
@@ -67,7 +67,7 @@ async def log_in(db: Database, passwords: Passwords, email: str, password: str) 
 
 async def get(db: Database, user_id: int) -> User:
     """The account with this id. Raises `NotFound`."""
-    row = await db.one("users/by_id", user_id=user_id)
+    row = await db.one("users/get", user_id=user_id)
     if row is None:
         raise NotFound("there is no such user")
     return User._make(row)

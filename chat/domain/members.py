@@ -19,7 +19,7 @@ async def leave(journal: Journal, user_id: int, room_id: int) -> None:
 
 async def members(db: Database, reader_id: int, room_id: int, *, after: int, most: int) -> list[Any]:
     """At most `most` members with a user id above `after`: see sql/members/list.sql. Raises `NotFound`."""
-    rows = await db.all("members/list", room_id=room_id, reader_id=reader_id, after=after, most=most)
+    rows = await db.all("members/list", room_id=room_id, reader_id=reader_id, after=after, limit=most)
     if not rows:
         raise _no_such_room()
     return [row for row in rows if row.user_id is not None]

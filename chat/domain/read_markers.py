@@ -8,7 +8,7 @@ from chat.protocol.frames import READ, Read
 
 async def read(db: Database, user_id: int, room_id: int, message_no: int) -> tuple[int, bytes]:
     """Raises how far a member has read; what it is now, and the frame that says so. Raises `Forbidden`."""
-    now = await db.value("members/read", room_id=room_id, user_id=user_id, message_no=message_no)
+    now = await db.value("members/mark_read", room_id=room_id, user_id=user_id, message_no=message_no)
     if now is None:
         raise Forbidden("only members of a room can mark what they have read", code="not_a_member")
     return READ, encode(Read(room_id, now))

@@ -30,12 +30,12 @@ class Room(NamedTuple):
 
 async def visible(db: Database, user_id: int) -> list[Room]:
     """The public rooms and the user's own, by id."""
-    return [Room._make(row) for row in await db.all("rooms/visible", user_id=user_id, room_id=None)]
+    return [Room._make(row) for row in await db.all("rooms/list_visible", user_id=user_id, room_id=None)]
 
 
 async def get(db: Database, user_id: int, room_id: int) -> Room:
     """One of them. Raises `NotFound`."""
-    row = await db.one("rooms/visible", user_id=user_id, room_id=room_id)
+    row = await db.one("rooms/list_visible", user_id=user_id, room_id=room_id)
     if row is None:
         raise _no_such_room()
     return Room._make(row)
@@ -49,12 +49,12 @@ class Joined:
         self._gather: Gather[int, list[Any]] = Gather(self._load, most=TOGETHER)
 
     async def of(self, user_id: int) -> list[Any]:
-        """The rows of sql/rooms/joined.sql."""
+        """The rows of sql/rooms/list_joined.sql."""
         return await self._gather.get(user_id)
 
     async def _load(self, user_ids: list[int]) -> dict[int, list[Any]]:
         found: dict[int, list[Any]] = {user_id: [] for user_id in user_ids}
-        for row in await self._db.all("rooms/joined", user_ids=user_ids):
+        for row in await self._db.all("rooms/list_joined", user_ids=user_ids):
             found[row.user_id].append(row)
         return found
 

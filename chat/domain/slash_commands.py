@@ -77,25 +77,25 @@ class Commands:
         while True:
             try:
                 row = await self._db.one(
-                    "commands/ask",
+                    "commands/create",
                     room_id=room_id,
                     user_id=user_id,
                     line=line,
                     client_id=client_id,
-                    listening=listening,
+                    has_bot=listening,
                 )
             except StatementTimeout:
                 raise OutcomeUnknown("The database did not answer. Repeat it with the same clientId.") from None
             assert row is not None
             if row.id is not None:
-                return row.id, row.verdict == "duplicate"
-            if row.verdict == "unavailable":
+                return row.id, row.status == "duplicate"
+            if row.status == "unavailable":
                 raise Unavailable(f"{STOCK_SERVICE_DOWN}: no robot is listening; try again later")
-            if row.verdict == "not_found":
+            if row.status == "not_found":
                 raise NotFound("there is no such room")
-            if row.verdict == "archived":
+            if row.status == "archived":
                 raise Forbidden("this room is archived: nobody writes there any more", code="archived")
-            if row.verdict == "reused":
+            if row.status == "reused":
                 raise Conflict("this clientId belongs to another message", code="client_id_reused")
             await self._journal.change("members/join", room_id=room_id, user_id=user_id)
 
@@ -113,7 +113,7 @@ class Commands:
         Raises `OutcomeUnknown` where the row may have stayed: it would still get an outcome when it expires.
         """
         try:
-            return await self._db.value("commands/withdraw", command_id=command_id) is not None
+            return await self._db.value("commands/cancel", command_id=command_id) is not None
         except DatabaseError:
             raise OutcomeUnknown("The command may be answered later. Repeat it with the same clientId.") from None
 
@@ -135,11 +135,11 @@ class Commands:
     async def expire(self) -> None:
         """Says for each command whose time is up that nobody answered. Every process may do it."""
         seconds = self._timeout_s
-        for row in await self._db.all("commands/overdue", seconds=seconds, most=OVERDUE_ROWS):
+        for row in await self._db.all("commands/list_overdue", seconds=seconds, limit=OVERDUE_ROWS):
             await self._settle(row.id, row.room_id, EXPIRED, STOCK_SERVICE_DOWN)
 
     async def _settle(self, command_id: int | None, room_id: int, outcome: str, text: str) -> bool:
         answer = await self._journal.change(
-            "commands/answer", command_id=command_id, room_id=room_id, outcome=outcome, body=text
+            "commands/settle", command_id=command_id, room_id=room_id, outcome=outcome, body=text
         )
         return answer.event is not None

@@ -45,7 +45,7 @@ class History:
             page = await self._before.get(_Before(room_id, reader_id, before, most))
         else:
             rows = await self._db.all(
-                "messages/after", room_id=room_id, reader_id=reader_id, after=after, before=before, most=most
+                "messages/list_after", room_id=room_id, reader_id=reader_id, after=after, before=before, limit=most
             )
             page = event_array(_events(rows)) if rows else None
         if page is None:
@@ -64,23 +64,25 @@ class History:
         return found
 
     async def _load_before(self, asks: list[_Before]) -> dict[_Before, bytes | None]:
-        room_ids, reader_ids, befores, mosts = map(list, zip(*asks, strict=True))
+        room_ids, reader_ids, befores, limits = map(list, zip(*asks, strict=True))
         rows = await self._db.all(
-            "messages/before", room_ids=room_ids, reader_ids=reader_ids, befores=befores, mosts=mosts
+            "messages/list_before", room_ids=room_ids, reader_ids=reader_ids, befores=befores, limits=limits
         )
         found: dict[_Before, bytes | None] = dict.fromkeys(asks)
-        for numbers, page in groupby(rows, itemgetter(0)):
+        for ordinals, page in groupby(rows, itemgetter(0)):
             array = event_array(_events(row[1:] for row in page))
-            found.update((asks[int(number) - 1], array) for number in numbers.split())
+            found.update((asks[ordinal - 1], array) for ordinal in ordinals)
         return found
 
     async def _load_after(self, asks: list[_After]) -> dict[_After, tuple[int, list[Event]] | None]:
-        room_ids, reader_ids, afters, mosts = map(list, zip(*asks, strict=True))
-        rows = await self._db.all("events/after", room_ids=room_ids, reader_ids=reader_ids, afters=afters, mosts=mosts)
+        room_ids, reader_ids, afters, limits = map(list, zip(*asks, strict=True))
+        rows = await self._db.all(
+            "events/list_after", room_ids=room_ids, reader_ids=reader_ids, afters=afters, limits=limits
+        )
         found: dict[_After, tuple[int, list[Event]] | None] = dict.fromkeys(asks)
-        for (numbers, last), page in groupby(rows, itemgetter(0, 1)):
+        for (ordinals, last), page in groupby(rows, itemgetter(0, 1)):
             stretch = last, _events(row[2:] for row in page)
-            found.update((asks[int(number) - 1], stretch) for number in numbers.split())
+            found.update((asks[ordinal - 1], stretch) for ordinal in ordinals)
         return found
 
 

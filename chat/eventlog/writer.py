@@ -108,7 +108,7 @@ class Journal:
         return self._enter(APPEND, room_id, {"user_id": user_id, "client_id": client_id, "body": body})
 
     def change(self, sql: str, **params: Any) -> asyncio.Future[Answer]:
-        """Queues a unit of work of its own: a file that returns the verdict row of sql/events/append.sql.
+        """Queues a unit of work of its own: a file that returns the status row of sql/events/append.sql.
 
         `room_id` in `params` says in which room's queue; without one, the room does not exist yet. The file also gets
         a new `client_id`, by which it knows its own repeats.
@@ -254,10 +254,10 @@ class Journal:
         for row in rows:
             entry = batch[row.n - 1]
             event = None if row.seq is None else Event._make(row[2:])
-            if event is not None and (row.verdict == "new" or entry.uncertain):
+            if event is not None and (row.status == "new" or entry.uncertain):
                 rings.append((event.room_id, event.seq, event.kind, event.user_id, event_frame(event)))
             if event is None or event.kind == MESSAGE or entry.sql != APPEND:  # else it is the join before it
-                self._answer_one(entry, row.verdict, event)
+                self._answer_one(entry, row.status, event)
         if rings:
             self._broker.publish(encode_notifications(rings))
 

@@ -18,7 +18,7 @@ async def live(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """200: it can work, perhaps `degraded` (without the broker); 503: it cannot, or is stopping."""
     try:
-        await asyncio.wait_for(request.app[keys.DB].value("epoch/current"), READY_S)
+        await asyncio.wait_for(request.app[keys.DB].value("epoch/get"), READY_S)
         database = "ok"
     except Exception:
         database = "unavailable"

@@ -86,7 +86,7 @@ class Relay:
             await asyncio.sleep(SWEEP_S)
 
     async def _sweep(self) -> None:
-        epoch = await self._db.value("epoch/current")
+        epoch = await self._db.value("epoch/get")
         if epoch is not None and epoch != self._tokens.epoch:
             log.warning("the numbers have begun anew; everybody has to log in again")
             self._tokens.epoch = epoch
@@ -97,7 +97,7 @@ class Relay:
         room_ids, seqs = self._hub.positions()
         if room_ids:
             thought = dict(zip(room_ids, seqs, strict=True))
-            rows = await self._db.all("rooms/behind", room_ids=room_ids, seqs=seqs)
+            rows = await self._db.all("rooms/out_of_sync", room_ids=room_ids, seqs=seqs)
             back = [row.room_id for row in rows if (row.last_seq or 0) < thought[row.room_id]]
             if back:
                 log.warning("the numbers went back in rooms %s", back)
@@ -116,7 +116,7 @@ class Relay:
     async def _find_members(self, user_ids: list[int]) -> None:
         """Reads the joins of users who are connected here, of rooms that the hub has not heard of."""
         seconds = LOOK_BACK_S + asyncio.get_running_loop().time() - self._swept
-        rows = await self._db.all("members/new", user_ids=user_ids, seconds=seconds)
+        rows = await self._db.all("members/joined_since", user_ids=user_ids, seconds=seconds)
         for user_id, room_id, joined_seq in rows:
             sockets = self._hub.missing(user_id, room_id, joined_seq)
             sent = self._hub.sent(room_id)

@@ -1,8 +1,8 @@
--- Creates a public room with its owner and event 1. The insert waits for a twin of the same name that is being
--- committed; the second statement's snapshot then sees it.
--- Params: name text (trimmed), topic text, user_id bigint, client_id text.
--- Returns: one row: n (1), verdict, and the columns of an event. verdict: `new`: created, now or by an earlier
--- try with this client_id; `taken`: the name belongs to another room, and the event is null.
+-- Creates a public room with its owner and event 1. The insert waits while another transaction commits a room of the
+-- same name; the snapshot of the second statement then sees that one.
+-- Params: name text (trimmed), topic text, user_id bigint, client_id text (the idempotency key).
+-- Returns: one row: n (1), status, and the columns of an event. status: `new`: created, by this try or an earlier one
+-- with the same client_id; `taken`: the name belongs to another room, and the event is null.
 WITH room AS (
     INSERT INTO rooms (name, topic, created_by, last_seq)
     VALUES (%(name)s::text, %(topic)s::text, %(user_id)s::bigint, 1)
@@ -19,7 +19,7 @@ SELECT room.id, 1, 6, %(user_id)s::bigint,
     %(client_id)s::text, room.created_at
 FROM room;
 
-SELECT 1 AS n, CASE WHEN e.seq IS NULL THEN 'taken' ELSE 'new' END AS verdict,
+SELECT 1 AS n, CASE WHEN e.seq IS NULL THEN 'taken' ELSE 'new' END AS status,
     e.room_id, e.seq, e.kind, e.user_id, u.username, u.email, e.body, e.message_no, e.data, e.client_id, e.created_at
 FROM rooms AS r
 LEFT JOIN events AS e ON e.room_id = r.id AND e.seq = 1

@@ -68,7 +68,7 @@ async def test_several_statements_are_one_transaction_and_the_last_ones_rows(db:
 
 
 async def test_a_statement_is_sent_without_its_comments() -> None:
-    assert statement("users/by_id").startswith("SELECT")
+    assert statement("users/get").startswith("SELECT")
 
 
 async def test_the_connection_has_our_limits(db: Database, sql: None) -> None:
@@ -82,9 +82,9 @@ async def test_the_connection_has_our_limits(db: Database, sql: None) -> None:
 
 async def test_a_violation_is_refused_with_its_constraint(db: Database) -> None:
     name = unique("twice")
-    await db.run("users/add", username=name, email=f"{name}@x.org", password_hash="x")
+    await db.run("users/create", username=name, email=f"{name}@x.org", password_hash="x")
     with pytest.raises(StatementFailed) as caught:
-        await db.run("users/add", username=name.upper(), email=f"{name}2@x.org", password_hash="x")
+        await db.run("users/create", username=name.upper(), email=f"{name}2@x.org", password_hash="x")
     assert caught.value.constraint == "users_username_key"
     assert caught.value.is_data_error and not caught.value.is_transient and not caught.value.is_lock_timeout
 
@@ -145,9 +145,9 @@ async def test_no_answer_in_time_may_have_been_done(
     async with opened(proxy.instead_of(database_url)) as db:
         proxy.hold()
         with pytest.raises(StatementTimeout):
-            await db.value("epoch/current")
+            await db.value("epoch/get")
         proxy.release()
-        assert await db.value("epoch/current")
+        assert await db.value("epoch/get")
 
 
 @pytest.mark.parametrize("end", ["cut", "finish"])
@@ -168,7 +168,7 @@ async def test_an_idle_connection_that_breaks_is_not_noticed_by_anybody(database
         proxy.cut()
         await eventually(lambda: all(raw.closed for raw in db._free))
         for _ in range(5):
-            assert await db.value("epoch/current")
+            assert await db.value("epoch/get")
 
 
 async def test_without_a_server_nothing_was_done(database_url: str, proxy: Proxy) -> None:
@@ -177,9 +177,9 @@ async def test_without_a_server_nothing_was_done(database_url: str, proxy: Proxy
         proxy.cut()
         await eventually(lambda: all(raw.closed for raw in db._free))
         with pytest.raises(Unreachable):
-            await db.value("epoch/current")
+            await db.value("epoch/get")
         proxy.refusing = False
-        assert await db.value("epoch/current")
+        assert await db.value("epoch/get")
 
 
 async def test_a_server_that_does_not_answer_a_connect_is_unreachable(
@@ -209,12 +209,12 @@ async def test_who_finds_no_free_connection_waits_and_then_gives_up(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with db.connection() as first:
-        waiting = asyncio.create_task(db.value("epoch/current"))
+        waiting = asyncio.create_task(db.value("epoch/get"))
         await asyncio.sleep(0)  # it has begun, with the usual patience
         monkeypatch.setattr(module, "WAIT_S", 0.05)
         with pytest.raises(Unreachable):
-            await db.value("epoch/current")
-        assert await first.fetch("epoch/current", {})
+            await db.value("epoch/get")
+        assert await first.fetch("epoch/get", {})
     assert await waiting
 
 
@@ -233,7 +233,7 @@ async def test_every_address_of_a_host_is_tried(database_url: str, monkeypatch: 
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two_addresses)
     async with opened(database_url.replace("127.0.0.1", "localhost")) as db:
-        assert await db.value("epoch/current")
+        assert await db.value("epoch/get")
 
 
 async def test_a_host_without_an_address_is_unreachable(database_url: str) -> None:

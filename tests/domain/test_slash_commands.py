@@ -384,7 +384,7 @@ async def test_a_command_that_may_stand_in_its_table_is_not_told_as_certainly_no
     who = Identity(alice.id, alice.username, alice.email, 0)
 
     async def withdraw(name: str, **params: Any) -> Any:
-        assert name == "commands/withdraw"
+        assert name == "commands/cancel"
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

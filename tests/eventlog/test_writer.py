@@ -45,7 +45,7 @@ class Desk:
         return self.journal.append(room, self.user, client_id or unique("client"), text)
 
     async def log(self, room: int) -> list[str]:
-        rows = await self.db.all("events/after", room_ids=[room], reader_ids=[None], afters=[0], mosts=[10_000])
+        rows = await self.db.all("events/list_after", room_ids=[room], reader_ids=[None], afters=[0], limits=[10_000])
         assert [row.seq for row in rows] == list(range(1, len(rows) + 1)), "the numbers are not dense"
         return [row.body for row in rows if row.kind == 1]
 
@@ -71,7 +71,7 @@ async def opens(database_url: str) -> AsyncIterator[Open]:
             stack.push_async_callback(journal.close)
             made = Desk(reading, journal, broker)
             name = unique("writer")
-            user = await reading.one("users/add", username=name, email=f"{name}@x.org", password_hash="x")
+            user = await reading.one("users/create", username=name, email=f"{name}@x.org", password_hash="x")
             made.user = user.id  # type: ignore[union-attr]
             return made
 

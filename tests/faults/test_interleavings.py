@@ -87,33 +87,33 @@ class Log:
         return rows
 
     async def value(self, name: str) -> Any:
-        assert name == "epoch/current"
+        assert name == "epoch/get"
         return await self._answer("one")
 
     async def all(self, name: str, **params: Any) -> Any:
         return await self._answer(getattr(self, name.replace("/", "_"))(**params))
 
-    def events_after(
-        self, room_ids: list[int], reader_ids: list[int | None], afters: list[int], mosts: list[int]
+    def events_list_after(
+        self, room_ids: list[int], reader_ids: list[int | None], afters: list[int], limits: list[int]
     ) -> Any:
         rows: list[Any] = []
-        for number, (room, after, most) in enumerate(zip(room_ids, afters, mosts, strict=True), 1):
+        for ordinal, (room, after, limit) in enumerate(zip(room_ids, afters, limits, strict=True), 1):
             log = self.events[room]
-            page: list[Any] = [*log[after : after + most]] or [(None,) * 11]
-            rows += [(str(number), len(log), *event) for event in page]
+            page: list[Any] = [*log[after : after + limit]] or [(None,) * 11]
+            rows += [([ordinal], len(log), *event) for event in page]
         return rows
 
-    def rooms_behind(self, room_ids: list[int], seqs: list[int]) -> Any:
+    def rooms_out_of_sync(self, room_ids: list[int], seqs: list[int]) -> Any:
         return [
             SimpleNamespace(room_id=room, last_seq=len(self.events[room]))
             for room, seq in zip(room_ids, seqs, strict=True)
             if len(self.events[room]) != seq
         ]
 
-    def members_new(self, user_ids: list[int], seconds: float) -> Any:
+    def members_joined_since(self, user_ids: list[int], seconds: float) -> Any:
         return [(user, room, seq) for (user, room), seq in self.members.items() if user in user_ids]
 
-    def rooms_joined(self, user_ids: list[int]) -> Any:
+    def rooms_list_joined(self, user_ids: list[int]) -> Any:
         return [
             SimpleNamespace(
                 user_id=user,

@@ -48,7 +48,7 @@ class Process:
 
     async def person(self) -> int:
         name = unique("person")
-        row = await self.db.one("users/add", username=name, email=f"{name}@x.org", password_hash="x")
+        row = await self.db.one("users/create", username=name, email=f"{name}@x.org", password_hash="x")
         return int(row.id)  # type: ignore[union-attr]
 
     async def room(self, user: int) -> int:
@@ -84,7 +84,7 @@ async def process(database_url: str) -> AsyncIterator[Process]:
     journal = Journal(writing, broker, timeout_s=5, rows=10_000)
     journal.open()
     made = Process(db, journal, broker)
-    made.tokens.epoch = await db.value("epoch/current")
+    made.tokens.epoch = await db.value("epoch/get")
     yield made
     await journal.close()
     await writing.close()
@@ -217,7 +217,7 @@ async def test_a_new_epoch_ends_all_sockets_once(process: Process) -> None:
     process.tokens.epoch = "another"
     await process.relay._sweep()
     assert live.closed and silent.closed
-    assert process.tokens.epoch == await process.db.value("epoch/current")
+    assert process.tokens.epoch == await process.db.value("epoch/get")
     await process.relay._sweep()
     assert process.hub.positions() == ([], [])
     assert len(silent.closed) == 1
