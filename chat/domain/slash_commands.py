@@ -81,7 +81,7 @@ class Commands:
                     room_id=room_id,
                     user_id=user_id,
                     line=line,
-                    client_id=client_id,
+                    request_id=client_id,
                     has_bot=listening,
                 )
             except StatementTimeout:

@@ -20,15 +20,15 @@ class Event(NamedTuple):
     body: str | None
     message_no: int | None
     data: dict[str, Any] | None
-    client_id: str | None
+    request_id: str | None
     created_at: datetime
 
 
 def event_frame(event: Event) -> bytes:
     """The event's finished JSON. The only place that makes it."""
-    room_id, seq, kind, user_id, username, email, body, message_no, data, client_id, at = event
+    room_id, seq, kind, user_id, username, email, body, message_no, data, request_id, at = event
     if kind == MESSAGE:
-        return encode(MessageFrame(room_id, body or "", email, user_id, username, seq, message_no, client_id, at))
+        return encode(MessageFrame(room_id, body or "", email, user_id, username, seq, message_no, request_id, at))
     facts = data or {}
     if kind == MEMBER:
         return encode(MemberFrame(room_id, seq, user_id, username, facts["action"], at, facts.get("room")))

@@ -105,15 +105,15 @@ class Journal:
         The future ends with the answer, or with `NotFound`, `Forbidden`, `Conflict`, `BadRequest`,
         `Unavailable` or `OutcomeUnknown`.
         """
-        return self._enter(APPEND, room_id, {"user_id": user_id, "client_id": client_id, "body": body})
+        return self._enter(APPEND, room_id, {"user_id": user_id, "request_id": client_id, "body": body})
 
     def change(self, sql: str, **params: Any) -> asyncio.Future[Answer]:
         """Queues a unit of work of its own: a file that returns the status row of sql/events/append.sql.
 
         `room_id` in `params` says in which room's queue; without one, the room does not exist yet. The file also gets
-        a new `client_id`, by which it knows its own repeats.
+        a new `request_id`, by which it knows its own repeats.
         """
-        return self._enter(sql, params.get("room_id", 0), {"client_id": token_urlsafe(12), **params})
+        return self._enter(sql, params.get("room_id", 0), {"request_id": token_urlsafe(12), **params})
 
     def _enter(self, sql: str, room_id: int, params: dict[str, Any]) -> asyncio.Future[Answer]:
         if self._closing:
@@ -299,7 +299,7 @@ async def _send(connection: Connection, batch: list[Entry]) -> list[Any]:
         params = {
             "room_ids": [entry.room_id for entry in batch],
             "user_ids": [entry.params["user_id"] for entry in batch],
-            "client_ids": [entry.params["client_id"] for entry in batch],
+            "request_ids": [entry.params["request_id"] for entry in batch],
             "bodies": [entry.params["body"] for entry in batch],
         }
     for entry in batch:

@@ -1,26 +1,26 @@
 -- Appends a batch of messages to their rooms' logs and returns a status for each. This is the only way to post.
 -- The rooms are locked first, in the order of their ids so that two processes cannot deadlock. The snapshot of the
 -- second statement then sees everything that was committed before the locks: duplicates, leaves, numbers.
--- Params, four arrays of the same length: room_ids bigint[], user_ids bigint[], client_ids text[] (idempotency keys,
+-- Params, four arrays of the same length: room_ids bigint[], user_ids bigint[], request_ids text[] (idempotency keys,
 -- never null), bodies text[].
 -- Returns: n (the 1-based position of the input), status, and the columns of an event; by n, a join before its message.
 -- status:
 -- `new`: appended. A member event with the n of a message: its author was not in the public room and joined it.
--- `duplicate`: the client_id is known; the event is the original.
--- `reused`: the client_id belongs to another text or to a command. `not_found`: the author cannot see such a room.
+-- `duplicate`: the request_id is known; the event is the original.
+-- `reused`: the request_id belongs to another text or to a command. `not_found`: the author cannot see such a room.
 -- `archived`: the room takes no more messages. For these three the event is null.
 SELECT id FROM rooms WHERE id = ANY (%(room_ids)s::bigint[]) ORDER BY id FOR NO KEY UPDATE;
 
 WITH clock AS MATERIALIZED (
     SELECT clock_timestamp() AS at
 ), requests AS (
-    SELECT n, room_id, user_id, client_id, body,
+    SELECT n, room_id, user_id, request_id, body,
         first_value(n) OVER duplicates AS first_n, first_value(body) OVER duplicates AS first_body
-    FROM unnest(%(room_ids)s::bigint[], %(user_ids)s::bigint[], %(client_ids)s::text[], %(bodies)s::text[])
-        WITH ORDINALITY AS input (room_id, user_id, client_id, body, n)
-    WINDOW duplicates AS (PARTITION BY room_id, user_id, client_id ORDER BY n)
+    FROM unnest(%(room_ids)s::bigint[], %(user_ids)s::bigint[], %(request_ids)s::text[], %(bodies)s::text[])
+        WITH ORDINALITY AS input (room_id, user_id, request_id, body, n)
+    WINDOW duplicates AS (PARTITION BY room_id, user_id, request_id ORDER BY n)
 ), classified AS (
-    SELECT q.n, q.room_id, q.user_id, q.client_id, q.body, q.first_n, e.seq AS known_seq,
+    SELECT q.n, q.room_id, q.user_id, q.request_id, q.body, q.first_n, e.seq AS known_seq,
         m.user_id IS NULL AS joins,
         CASE
             WHEN e.kind = 1 AND e.body = q.body THEN 'duplicate'
@@ -34,17 +34,17 @@ WITH clock AS MATERIALIZED (
     FROM requests AS q
     LEFT JOIN rooms AS r ON r.id = q.room_id
     LEFT JOIN members AS m ON m.room_id = q.room_id AND m.user_id = q.user_id
-    LEFT JOIN events AS e ON e.room_id = q.room_id AND e.user_id = q.user_id AND e.client_id = q.client_id
-    LEFT JOIN commands AS c ON c.room_id = q.room_id AND c.user_id = q.user_id AND c.client_id = q.client_id
+    LEFT JOIN events AS e ON e.room_id = q.room_id AND e.user_id = q.user_id AND e.request_id = q.request_id
+    LEFT JOIN commands AS c ON c.room_id = q.room_id AND c.user_id = q.user_id AND c.request_id = q.request_id
 ), new_events AS (
-    SELECT n, 1 AS kind, room_id, user_id, client_id, body FROM classified WHERE status = 'new'
+    SELECT n, 1 AS kind, room_id, user_id, request_id, body FROM classified WHERE status = 'new'
     UNION ALL
     SELECT min(n), 5, room_id, user_id, NULL, NULL
     FROM classified
     WHERE status = 'new' AND joins
     GROUP BY room_id, user_id
 ), numbered AS (
-    SELECT e.n, e.kind, e.room_id, e.user_id, e.client_id, e.body,
+    SELECT e.n, e.kind, e.room_id, e.user_id, e.request_id, e.body,
         r.last_seq + row_number() OVER log AS seq,
         CASE WHEN e.kind = 1 THEN r.last_message_no + count(*) FILTER (WHERE e.kind = 1) OVER log END AS message_no,
         CASE WHEN e.kind = 5 THEN jsonb_build_object('action', 'joined', 'room',
@@ -70,25 +70,25 @@ WITH clock AS MATERIALIZED (
     FROM authors
     WHERE members.room_id = authors.room_id AND members.user_id = authors.user_id
 ), inserted AS (
-    INSERT INTO events (room_id, seq, kind, user_id, body, message_no, data, client_id, created_at)
-    SELECT room_id, seq, kind, user_id, body, message_no, data, client_id, at FROM numbered, clock
+    INSERT INTO events (room_id, seq, kind, user_id, body, message_no, data, request_id, created_at)
+    SELECT room_id, seq, kind, user_id, body, message_no, data, request_id, at FROM numbered, clock
 ), results AS (
-    SELECT n, 'new' AS status, room_id, seq, kind, user_id, body, message_no, data, client_id, at AS created_at
+    SELECT n, 'new' AS status, room_id, seq, kind, user_id, body, message_no, data, request_id, at AS created_at
     FROM numbered, clock
     UNION ALL
-    SELECT c.n, c.status, f.room_id, f.seq, f.kind, f.user_id, f.body, f.message_no, f.data, f.client_id, clock.at
+    SELECT c.n, c.status, f.room_id, f.seq, f.kind, f.user_id, f.body, f.message_no, f.data, f.request_id, clock.at
     FROM classified AS c
     JOIN numbered AS f ON f.n = c.first_n AND f.kind = 1
     CROSS JOIN clock
     WHERE c.status = 'duplicate' AND c.known_seq IS NULL
     UNION ALL
-    SELECT c.n, c.status, e.room_id, e.seq, e.kind, e.user_id, e.body, e.message_no, e.data, e.client_id, e.created_at
+    SELECT c.n, c.status, e.room_id, e.seq, e.kind, e.user_id, e.body, e.message_no, e.data, e.request_id, e.created_at
     FROM classified AS c
     LEFT JOIN events AS e ON e.room_id = c.room_id AND e.seq = c.known_seq AND c.status = 'duplicate'
     WHERE c.status NOT IN ('new', 'duplicate') OR c.known_seq IS NOT NULL
 )
 SELECT e.n, e.status, e.room_id, e.seq, e.kind, e.user_id, u.username, u.email, e.body, e.message_no, e.data,
-    e.client_id, e.created_at
+    e.request_id, e.created_at
 FROM results AS e
 LEFT JOIN users AS u ON u.id = e.user_id
 ORDER BY e.n, e.kind DESC;

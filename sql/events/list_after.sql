@@ -5,7 +5,7 @@
 -- the columns of an event; by ordinals and seq, without holes. One row with a null event: there is nothing after; no
 -- row: the room does not exist for the reader.
 SELECT page.ordinals, page.last_seq,
-    e.room_id, e.seq, e.kind, e.user_id, e.username, e.email, e.body, e.message_no, e.data, e.client_id, e.created_at
+    e.room_id, e.seq, e.kind, e.user_id, e.username, e.email, e.body, e.message_no, e.data, e.request_id, e.created_at
 FROM (
     SELECT request.room_id, request.after, request.row_limit, r.last_seq, array_agg(request.ordinal) AS ordinals
     FROM unnest(
@@ -17,7 +17,7 @@ FROM (
     GROUP BY request.room_id, request.after, request.row_limit, r.last_seq
 ) AS page
 LEFT JOIN LATERAL (
-    SELECT l.room_id, l.seq, l.kind, l.user_id, u.username, u.email, l.body, l.message_no, l.data, l.client_id,
+    SELECT l.room_id, l.seq, l.kind, l.user_id, u.username, u.email, l.body, l.message_no, l.data, l.request_id,
         l.created_at
     FROM events AS l
     JOIN users AS u ON u.id = l.user_id

@@ -3,10 +3,11 @@
 -- end), limit bigint.
 -- Returns: the columns of an event; by seq, oldest first. One row of nulls: no messages; no row: the room does not
 -- exist for the reader.
-SELECT e.room_id, e.seq, e.kind, e.user_id, e.username, e.email, e.body, e.message_no, e.data, e.client_id, e.created_at
+SELECT e.room_id, e.seq, e.kind, e.user_id, e.username, e.email, e.body, e.message_no, e.data, e.request_id,
+    e.created_at
 FROM rooms AS r
 LEFT JOIN LATERAL (
-    SELECT l.room_id, l.seq, l.kind, l.user_id, u.username, u.email, l.body, l.message_no, l.data, l.client_id,
+    SELECT l.room_id, l.seq, l.kind, l.user_id, u.username, u.email, l.body, l.message_no, l.data, l.request_id,
         l.created_at
     FROM events AS l
     JOIN users AS u ON u.id = l.user_id

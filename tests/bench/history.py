@@ -15,10 +15,11 @@ from tests.bench.world import Person, Server, World, chat_server, reference
 
 # What sql/messages/list_before.sql does for all who ask, for one.
 SELECT = """
-SELECT e.room_id, e.seq, e.kind, e.user_id, e.username, e.email, e.body, e.message_no, e.data, e.client_id, e.created_at
+SELECT e.room_id, e.seq, e.kind, e.user_id, e.username, e.email, e.body, e.message_no, e.data, e.request_id,
+    e.created_at
 FROM rooms AS r
 LEFT JOIN LATERAL (
-    SELECT l.room_id, l.seq, l.kind, l.user_id, u.username, u.email, l.body, l.message_no, l.data, l.client_id,
+    SELECT l.room_id, l.seq, l.kind, l.user_id, u.username, u.email, l.body, l.message_no, l.data, l.request_id,
         l.created_at
     FROM events AS l
     JOIN users AS u ON u.id = l.user_id
@@ -94,7 +95,7 @@ def fill(it: World, count: int) -> tuple[int, list[Person]]:
     it.join([(room, person.id) for person in people])
     it.sql("UPDATE rooms SET last_seq = %s, last_message_no = %s WHERE id = %s", count, count, room)
     it.sql(
-        "INSERT INTO events (room_id, seq, kind, user_id, body, message_no, client_id, created_at) "
+        "INSERT INTO events (room_id, seq, kind, user_id, body, message_no, request_id, created_at) "
         "SELECT %s, n, 1, %s + n %% 10, rpad('message ' || n, 100, '.'), n, 'history-' || to_char(n, 'FM00000000'), "
         "now() - make_interval(secs => %s - n) FROM generate_series(1, %s) AS n",
         room,

@@ -108,7 +108,7 @@ def append_script(room: int, user: int) -> str:
         statement("events/append"),
         room_ids="ARRAY[:room]",
         user_ids="ARRAY[:user]",
-        client_ids="ARRAY[gen_random_uuid()::text]",
+        request_ids="ARRAY[gen_random_uuid()::text]",
         bodies=f"ARRAY['{text}']",
     )
     return f"\\set n random(0, {SENDERS - 1})\n\\set room {room} + :n % {ROOMS}\n\\set user {user} + :n\n{append}"

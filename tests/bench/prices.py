@@ -14,7 +14,7 @@ from tests.bench.world import World
 ROWS = 256
 BATCHES = 60
 OPTIONS = "-c synchronous_commit=off -c jit=off -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
-PARAMS = ("room_ids", "user_ids", "client_ids", "bodies")
+PARAMS = ("room_ids", "user_ids", "request_ids", "bodies")
 
 WITHOUT = {
     "as it is": "",
@@ -31,11 +31,11 @@ WITHOUT = {
 BARE = """
 SELECT id FROM rooms WHERE id = ANY (%(room_ids)s::bigint[]) ORDER BY id FOR NO KEY UPDATE;
 WITH input AS (
-    SELECT room_id, user_id, client_id, body, n
-    FROM unnest(%(room_ids)s::bigint[], %(user_ids)s::bigint[], %(client_ids)s::text[], %(bodies)s::text[])
-        WITH ORDINALITY AS input (room_id, user_id, client_id, body, n)
+    SELECT room_id, user_id, request_id, body, n
+    FROM unnest(%(room_ids)s::bigint[], %(user_ids)s::bigint[], %(request_ids)s::text[], %(bodies)s::text[])
+        WITH ORDINALITY AS input (room_id, user_id, request_id, body, n)
 ), numbered AS (
-    SELECT i.room_id, i.user_id, i.client_id, i.body,
+    SELECT i.room_id, i.user_id, i.request_id, i.body,
         r.last_seq + row_number() OVER (PARTITION BY i.room_id ORDER BY i.n) AS seq
     FROM input AS i
     JOIN rooms AS r ON r.id = i.room_id
@@ -45,10 +45,10 @@ WITH input AS (
     FROM (SELECT room_id, max(seq) AS seq FROM numbered GROUP BY room_id) AS ends
     WHERE rooms.id = ends.room_id
 )
-INSERT INTO events (room_id, seq, kind, user_id, body, message_no, client_id, created_at)
-SELECT room_id, seq, 1, user_id, body, seq, client_id, clock_timestamp()
+INSERT INTO events (room_id, seq, kind, user_id, body, message_no, request_id, created_at)
+SELECT room_id, seq, 1, user_id, body, seq, request_id, clock_timestamp()
 FROM numbered
-RETURNING room_id, seq, kind, user_id, body, message_no, client_id, created_at
+RETURNING room_id, seq, kind, user_id, body, message_no, request_id, created_at
 """
 
 
@@ -85,7 +85,7 @@ def price(it: World, sql: str, rooms: list[int], users: list[int], name: str) ->
                 {
                     "room_ids": [rooms[n % len(rooms)] for n in range(ROWS)],
                     "user_ids": [users[n % len(users)] for n in range(ROWS)],
-                    "client_ids": [f"{name} {batch} {n}" for n in range(ROWS)],
+                    "request_ids": [f"{name} {batch} {n}" for n in range(ROWS)],
                     "bodies": ["message".ljust(100, ".")] * ROWS,
                 },
             )

@@ -166,7 +166,7 @@ CREATED = Event(
             '"seq":7,"messageNo":3,"clientId":"12345678","createdAt":"2026-11-20T22:00:09.120000Z"}',
         ),
         (
-            MESSAGE._replace(client_id=None, created_at=AT.replace(microsecond=0)),
+            MESSAGE._replace(request_id=None, created_at=AT.replace(microsecond=0)),
             '{"type":1,"chatroomId":1,"chatmessage":"hi 😀","chatuser":"ann@example.com","userId":5,"username":"ann",'
             '"seq":7,"messageNo":3,"createdAt":"2026-11-20T22:00:09Z"}',
         ),

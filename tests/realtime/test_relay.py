@@ -53,7 +53,7 @@ class Process:
 
     async def room(self, user: int) -> int:
         answer = await self.journal.change(
-            "rooms/create", name=unique("room"), topic="", user_id=user, client_id=unique("client")
+            "rooms/create", name=unique("room"), topic="", user_id=user, request_id=unique("client")
         )
         assert answer.event is not None
         return answer.event.room_id
