@@ -21,7 +21,7 @@ SELECT
         WHEN c.line = %(line)s::text AND c.xmin = pg_current_xact_id()::xid THEN 'new'
         WHEN c.line = %(line)s::text THEN 'duplicate'
         WHEN c.id IS NOT NULL OR e.seq IS NOT NULL THEN 'reused'
-        WHEN r.id IS NULL OR (r.kind <> 'public' AND m.user_id IS NULL) THEN 'not_found'
+        WHEN r.id IS NULL THEN 'not_found'
         WHEN r.archived_at IS NOT NULL THEN 'archived'
         WHEN m.user_id IS NULL THEN 'join'
         ELSE 'unavailable'
@@ -30,7 +30,7 @@ SELECT
 FROM (
     SELECT %(room_id)s::bigint AS room_id, %(user_id)s::bigint AS user_id, %(request_id)s::text AS request_id
 ) AS request
-LEFT JOIN rooms AS r ON r.id = request.room_id
+LEFT JOIN LATERAL readable_room(request.user_id, request.room_id) AS r ON true
 LEFT JOIN members AS m ON m.room_id = request.room_id AND m.user_id = request.user_id
 LEFT JOIN commands AS c
     ON c.room_id = request.room_id AND c.user_id = request.user_id AND c.request_id = request.request_id

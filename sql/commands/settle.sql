@@ -19,22 +19,13 @@ WITH settled AS (
             ORDER BY c.asked_at, c.id
             LIMIT 1))
     RETURNING id, room_id
-), advanced AS (
-    UPDATE rooms
-    SET last_seq = last_seq + 1, last_message_no = last_message_no + 1
+), event AS (
+    SELECT event.*
     FROM settled
-    WHERE rooms.id = settled.room_id
-    RETURNING rooms.id, rooms.last_seq, rooms.last_message_no
-), inserted AS (
-    INSERT INTO events (room_id, seq, kind, user_id, body, message_no, request_id, created_at)
-    SELECT advanced.id, advanced.last_seq, 1, bot.id, %(body)s::text, advanced.last_message_no,
-        'command-' || settled.id, clock_timestamp()
-    FROM settled, advanced, users AS bot
-    WHERE bot.is_bot AND lower(bot.username) = 'robot'
-    RETURNING room_id, seq, kind, user_id, body, message_no, data, request_id, created_at
+    JOIN users AS bot ON bot.is_bot AND lower(bot.username) = 'robot'
+    CROSS JOIN LATERAL append_event(
+        settled.room_id, bot.id, 1::smallint, NULL, %(body)s::text, NULL, 'command-' || settled.id) AS event
 )
-SELECT 1 AS n, CASE WHEN e.seq IS NULL THEN 'already' ELSE 'new' END AS status,
-    e.room_id, e.seq, e.kind, e.user_id, u.username, u.email, e.body, e.message_no, e.data, e.request_id, e.created_at
+SELECT 1 AS n, CASE WHEN event.seq IS NULL THEN 'already' ELSE 'new' END AS status, event.*
 FROM (SELECT 1) AS one_row
-LEFT JOIN inserted AS e ON true
-LEFT JOIN users AS u ON u.id = e.user_id;
+LEFT JOIN event ON true;

@@ -1,6 +1,7 @@
 -- Appends a batch of messages to their rooms' logs and returns a status for each. This is the only way to post.
 -- The rooms are locked first, in the order of their ids so that two processes cannot deadlock. The snapshot of the
--- second statement then sees everything that was committed before the locks: duplicates, leaves, numbers.
+-- second statement then sees everything that was committed before the locks: duplicates, leaves, numbers. Whether a
+-- room is readable is only asked for authors who are not members.
 -- Params, four arrays of the same length: room_ids bigint[], user_ids bigint[], request_ids text[] (idempotency keys,
 -- never null), bodies text[].
 -- Returns: n (the 1-based position of the input), status, and the columns of an event; by n, a join before its message.
@@ -11,9 +12,7 @@
 -- `archived`: the room takes no more messages. For these three the event is null.
 SELECT id FROM rooms WHERE id = ANY (%(room_ids)s::bigint[]) ORDER BY id FOR NO KEY UPDATE;
 
-WITH clock AS MATERIALIZED (
-    SELECT clock_timestamp() AS at
-), requests AS (
+WITH requests AS (
     SELECT n, room_id, user_id, request_id, body,
         first_value(n) OVER duplicates AS first_n, first_value(body) OVER duplicates AS first_body
     FROM unnest(%(room_ids)s::bigint[], %(user_ids)s::bigint[], %(request_ids)s::text[], %(bodies)s::text[])
@@ -21,11 +20,12 @@ WITH clock AS MATERIALIZED (
     WINDOW duplicates AS (PARTITION BY room_id, user_id, request_id ORDER BY n)
 ), classified AS (
     SELECT q.n, q.room_id, q.user_id, q.request_id, q.body, q.first_n, e.seq AS known_seq,
-        m.user_id IS NULL AS joins,
+        m.user_id IS NULL AS joins, r.last_seq, r.last_message_no,
         CASE
             WHEN e.kind = 1 AND e.body = q.body THEN 'duplicate'
             WHEN e.seq IS NOT NULL OR c.id IS NOT NULL THEN 'reused'
-            WHEN r.id IS NULL OR (r.kind <> 'public' AND m.user_id IS NULL) THEN 'not_found'
+            WHEN r.id IS NULL THEN 'not_found'
+            WHEN m.user_id IS NULL AND NOT EXISTS (SELECT 1 FROM readable_room(q.user_id, q.room_id)) THEN 'not_found'
             WHEN r.archived_at IS NOT NULL THEN 'archived'
             WHEN q.n = q.first_n THEN 'new'
             WHEN q.body = q.first_body THEN 'duplicate'
@@ -37,20 +37,25 @@ WITH clock AS MATERIALIZED (
     LEFT JOIN events AS e ON e.room_id = q.room_id AND e.user_id = q.user_id AND e.request_id = q.request_id
     LEFT JOIN commands AS c ON c.room_id = q.room_id AND c.user_id = q.user_id AND c.request_id = q.request_id
 ), new_events AS (
-    SELECT n, 1 AS kind, room_id, user_id, request_id, body FROM classified WHERE status = 'new'
+    SELECT n, 1 AS kind, room_id, user_id, request_id, body, last_seq, last_message_no
+    FROM classified
+    WHERE status = 'new'
     UNION ALL
-    SELECT min(n), 5, room_id, user_id, NULL, NULL
+    SELECT min(n), 5, room_id, user_id, NULL, NULL, min(last_seq), min(last_message_no)
     FROM classified
     WHERE status = 'new' AND joins
     GROUP BY room_id, user_id
 ), numbered AS (
     SELECT e.n, e.kind, e.room_id, e.user_id, e.request_id, e.body,
-        r.last_seq + row_number() OVER log AS seq,
-        CASE WHEN e.kind = 1 THEN r.last_message_no + count(*) FILTER (WHERE e.kind = 1) OVER log END AS message_no,
-        CASE WHEN e.kind = 5 THEN jsonb_build_object('action', 'joined', 'room',
-            jsonb_build_object('id', r.id, 'name', r.name, 'kind', r.kind, 'topic', r.topic)) END AS data
+        e.last_seq + row_number() OVER log AS seq,
+        CASE WHEN e.kind = 1 THEN e.last_message_no + count(*) FILTER (WHERE e.kind = 1) OVER log END AS message_no,
+        CASE WHEN e.kind = 5 THEN (
+            SELECT jsonb_build_object('action', 'joined', 'room',
+                jsonb_build_object('id', r.id, 'name', r.name, 'kind', r.kind, 'topic', r.topic))
+            FROM rooms AS r
+            WHERE r.id = e.room_id) END AS data,
+        (SELECT clock_timestamp()) AS created_at
     FROM new_events AS e
-    JOIN rooms AS r ON r.id = e.room_id
     WINDOW log AS (PARTITION BY e.room_id ORDER BY e.n, e.kind DESC)
 ), advanced AS (
     UPDATE rooms
@@ -71,15 +76,14 @@ WITH clock AS MATERIALIZED (
     WHERE members.room_id = authors.room_id AND members.user_id = authors.user_id
 ), inserted AS (
     INSERT INTO events (room_id, seq, kind, user_id, body, message_no, data, request_id, created_at)
-    SELECT room_id, seq, kind, user_id, body, message_no, data, request_id, at FROM numbered, clock
+    SELECT room_id, seq, kind, user_id, body, message_no, data, request_id, created_at FROM numbered
 ), results AS (
-    SELECT n, 'new' AS status, room_id, seq, kind, user_id, body, message_no, data, request_id, at AS created_at
-    FROM numbered, clock
+    SELECT n, 'new' AS status, room_id, seq, kind, user_id, body, message_no, data, request_id, created_at
+    FROM numbered
     UNION ALL
-    SELECT c.n, c.status, f.room_id, f.seq, f.kind, f.user_id, f.body, f.message_no, f.data, f.request_id, clock.at
+    SELECT c.n, c.status, f.room_id, f.seq, f.kind, f.user_id, f.body, f.message_no, f.data, f.request_id, f.created_at
     FROM classified AS c
     JOIN numbered AS f ON f.n = c.first_n AND f.kind = 1
-    CROSS JOIN clock
     WHERE c.status = 'duplicate' AND c.known_seq IS NULL
     UNION ALL
     SELECT c.n, c.status, e.room_id, e.seq, e.kind, e.user_id, e.body, e.message_no, e.data, e.request_id, e.created_at

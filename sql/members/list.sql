@@ -3,7 +3,7 @@
 -- Returns: user_id, username, role, is_bot, joined_at; by user_id. One row of nulls: no members (left); no row: the
 -- room does not exist for the reader.
 SELECT listed.user_id, listed.username, listed.role, listed.is_bot, listed.joined_at
-FROM rooms AS r
+FROM readable_room(%(reader_id)s::bigint, %(room_id)s::bigint) AS r
 LEFT JOIN LATERAL (
     SELECT m.user_id, u.username, m.role, u.is_bot, m.joined_at
     FROM members AS m
@@ -12,7 +12,4 @@ LEFT JOIN LATERAL (
     ORDER BY m.user_id
     LIMIT %(limit)s::bigint
 ) AS listed ON true
-WHERE r.id = %(room_id)s::bigint
-    AND (r.kind = 'public'
-        OR EXISTS (SELECT 1 FROM members AS m WHERE m.room_id = r.id AND m.user_id = %(reader_id)s::bigint))
 ORDER BY listed.user_id;

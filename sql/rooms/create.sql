@@ -2,7 +2,8 @@
 -- same name; the snapshot of the second statement then sees that one.
 -- Params: name text (trimmed), topic text, user_id bigint, request_id text (the idempotency key).
 -- Returns: one row: n (1), status, and the columns of an event. status: `new`: created, by this try or an earlier one
--- with the same request_id; `taken`: the name belongs to another room, and the event is null.
+-- with the same request_id; `taken`: the name belongs to another room, and the event is null. Event 1 has the time of
+-- the room, so append_event does not make it.
 WITH room AS (
     INSERT INTO rooms (name, topic, created_by, last_seq)
     VALUES (%(name)s::text, %(topic)s::text, %(user_id)s::bigint, 1)
@@ -19,10 +20,8 @@ SELECT room.id, 1, 6, %(user_id)s::bigint,
     %(request_id)s::text, room.created_at
 FROM room;
 
-SELECT 1 AS n, CASE WHEN e.seq IS NULL THEN 'taken' ELSE 'new' END AS status,
-    e.room_id, e.seq, e.kind, e.user_id, u.username, u.email, e.body, e.message_no, e.data, e.request_id, e.created_at
+SELECT 1 AS n, CASE WHEN event.seq IS NULL THEN 'taken' ELSE 'new' END AS status, event.*
 FROM rooms AS r
-LEFT JOIN events AS e ON e.room_id = r.id AND e.seq = 1
-    AND e.user_id = %(user_id)s::bigint AND e.request_id = %(request_id)s::text
-LEFT JOIN users AS u ON u.id = e.user_id
+LEFT JOIN event_rows AS event ON event.room_id = r.id AND event.seq = 1
+    AND event.user_id = %(user_id)s::bigint AND event.request_id = %(request_id)s::text
 WHERE r.kind = 'public' AND lower(upper(r.name)) = lower(upper(%(name)s::text));

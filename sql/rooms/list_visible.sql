@@ -6,9 +6,9 @@ SELECT r.id, r.name, r.kind, r.topic, r.created_at,
     (SELECT count(*) FROM members AS all_members WHERE all_members.room_id = r.id) AS member_count,
     m.user_id IS NOT NULL AS is_member,
     r.last_seq, r.last_message_no, coalesce(m.read_message_no, 0) AS read_message_no
-FROM rooms AS r
+FROM rooms AS listed
+CROSS JOIN LATERAL readable_room(%(user_id)s::bigint, listed.id) AS r
 LEFT JOIN members AS m ON m.room_id = r.id AND m.user_id = %(user_id)s::bigint
-WHERE r.id BETWEEN coalesce(%(room_id)s::bigint, 0) AND coalesce(%(room_id)s::bigint, 9223372036854775807)
-    AND (r.kind = 'public' OR m.user_id IS NOT NULL)
+WHERE listed.id BETWEEN coalesce(%(room_id)s::bigint, 0) AND coalesce(%(room_id)s::bigint, 9223372036854775807)
     AND r.archived_at IS NULL
 ORDER BY r.id;
