@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _db_new(args: argparse.Namespace, settings: Settings) -> None:
-    for path in schema.new(args.name):
+    for path in schema.create_migration(args.name):
         print(path.relative_to(schema.ROOT))
 
 

@@ -109,7 +109,7 @@ async def test_a_fault_of_our_own_is_logged_and_told_as_internal(
             answer = await alice.asks("GET", "/v1/users/me", status=500)
             assert answer["error"]["code"] == "internal"
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
-        'PostgreSQL rejects sql/users/by_id.sql: 42703 column "created_at" does not exist'
+        'PostgreSQL rejects sql/users/get.sql: 42703 column "created_at" does not exist'
     ]
 
 

@@ -1,35 +1,32 @@
--- Ends somebody's membership.
--- Params: room_id bigint, user_id bigint, client_id text: an earlier try with it that did it is all that it does.
--- Returns: one row: n (1), verdict, and the columns of an event. verdict: `new`; `already`: not a member, or an earlier
--- try ended it; `not_found`: no such room for him, or no more since an earlier try. The event is null unless new.
+-- Ends a user's membership of a room.
+-- Params: room_id bigint, user_id bigint, request_id text (the idempotency key: if an earlier try with it took effect,
+-- this one does nothing).
+-- Returns: one row: n (1), status, and the columns of an event. status: `new`; `already`: the user is not a member, or
+-- an earlier try took effect; `not_found`: the user cannot see such a room, or no longer since an earlier try. The
+-- event is null unless new.
 SELECT id FROM rooms WHERE id = %(room_id)s::bigint FOR NO KEY UPDATE;
 
-WITH place AS (
-    SELECT r.id, r.last_seq, m.user_id, clock_timestamp() AS at,
+WITH room AS (
+    SELECT r.id,
         EXISTS (
             SELECT 1 FROM events AS e
-            WHERE e.room_id = r.id AND e.user_id = %(user_id)s::bigint AND e.client_id = %(client_id)s::text
-        ) AS known
-    FROM rooms AS r
-    LEFT JOIN members AS m ON m.room_id = r.id AND m.user_id = %(user_id)s::bigint
-    WHERE r.id = %(room_id)s::bigint AND (r.kind = 'public' OR m.user_id IS NOT NULL)
-), gone AS (
+            WHERE e.room_id = r.id AND e.user_id = %(user_id)s::bigint AND e.request_id = %(request_id)s::text
+        ) AS is_repeat
+    FROM readable_room(%(user_id)s::bigint, %(room_id)s::bigint) AS r
+), removed AS (
     DELETE FROM members
-    USING place
-    WHERE members.room_id = place.id AND members.user_id = place.user_id AND NOT place.known
-    RETURNING members.room_id, members.user_id, place.last_seq + 1 AS seq, place.at
-), raised AS (
-    UPDATE rooms SET last_seq = gone.seq FROM gone WHERE rooms.id = gone.room_id
-), written AS (
-    INSERT INTO events (room_id, seq, kind, user_id, data, client_id, created_at)
-    SELECT room_id, seq, 5, user_id, jsonb_build_object('action', 'left'), %(client_id)s::text, at
-    FROM gone
-    RETURNING room_id, seq, kind, user_id, body, message_no, data, client_id, created_at
+    USING room
+    WHERE members.room_id = room.id AND members.user_id = %(user_id)s::bigint AND NOT room.is_repeat
+    RETURNING members.room_id, members.user_id
+), event AS (
+    SELECT event.*
+    FROM removed
+    CROSS JOIN LATERAL append_event(removed.room_id, removed.user_id, 5::smallint, NULL, NULL,
+        jsonb_build_object('action', 'left'), %(request_id)s::text) AS event
 )
 SELECT 1 AS n,
-    CASE WHEN w.seq IS NOT NULL THEN 'new' WHEN p.id IS NULL THEN 'not_found' ELSE 'already' END AS verdict,
-    w.room_id, w.seq, w.kind, w.user_id, u.username, u.email, w.body, w.message_no, w.data, w.client_id, w.created_at
-FROM (SELECT 1) AS always
-LEFT JOIN place AS p ON true
-LEFT JOIN written AS w ON true
-LEFT JOIN users AS u ON u.id = w.user_id;
+    CASE WHEN event.seq IS NOT NULL THEN 'new' WHEN room.id IS NULL THEN 'not_found' ELSE 'already' END AS status,
+    event.*
+FROM (SELECT 1) AS one_row
+LEFT JOIN room ON true
+LEFT JOIN event ON true;

@@ -1,8 +1,9 @@
--- Creates a public room with its owner and event 1. The insert waits for a twin of the same name that is being
--- committed; the second statement's snapshot then sees it.
--- Params: name text (trimmed), topic text, user_id bigint, client_id text.
--- Returns: one row: n (1), verdict, and the columns of an event. verdict: `new`: created, now or by an earlier
--- try with this client_id; `taken`: the name belongs to another room, and the event is null.
+-- Creates a public room with its owner and event 1. The insert waits while another transaction commits a room of the
+-- same name; the snapshot of the second statement then sees that one.
+-- Params: name text (trimmed), topic text, user_id bigint, request_id text (the idempotency key).
+-- Returns: one row: n (1), status, and the columns of an event. status: `new`: created, by this try or an earlier one
+-- with the same request_id; `taken`: the name belongs to another room, and the event is null. Event 1 has the time of
+-- the room, so append_event does not make it.
 WITH room AS (
     INSERT INTO rooms (name, topic, created_by, last_seq)
     VALUES (%(name)s::text, %(topic)s::text, %(user_id)s::bigint, 1)
@@ -13,16 +14,14 @@ WITH room AS (
     SELECT room.id, %(user_id)s::bigint, 'owner', 1
     FROM room
 )
-INSERT INTO events (room_id, seq, kind, user_id, data, client_id, created_at)
+INSERT INTO events (room_id, seq, kind, user_id, data, request_id, created_at)
 SELECT room.id, 1, 6, %(user_id)s::bigint,
     jsonb_build_object('action', 'created', 'name', room.name, 'topic', room.topic),
-    %(client_id)s::text, room.created_at
+    %(request_id)s::text, room.created_at
 FROM room;
 
-SELECT 1 AS n, CASE WHEN e.seq IS NULL THEN 'taken' ELSE 'new' END AS verdict,
-    e.room_id, e.seq, e.kind, e.user_id, u.username, u.email, e.body, e.message_no, e.data, e.client_id, e.created_at
+SELECT 1 AS n, CASE WHEN event.seq IS NULL THEN 'taken' ELSE 'new' END AS status, event.*
 FROM rooms AS r
-LEFT JOIN events AS e ON e.room_id = r.id AND e.seq = 1
-    AND e.user_id = %(user_id)s::bigint AND e.client_id = %(client_id)s::text
-LEFT JOIN users AS u ON u.id = e.user_id
+LEFT JOIN event_rows AS event ON event.room_id = r.id AND event.seq = 1
+    AND event.user_id = %(user_id)s::bigint AND event.request_id = %(request_id)s::text
 WHERE r.kind = 'public' AND lower(upper(r.name)) = lower(upper(%(name)s::text));

@@ -1,4 +1,4 @@
--- Replaces a password's hash by one with newer parameters, unless it has changed meanwhile.
+-- Replaces a password hash by one with newer parameters, unless the hash has changed meanwhile.
 -- Params: user_id bigint, old_hash text, new_hash text.
 -- Returns: nothing.
 UPDATE users

@@ -13,7 +13,7 @@ from tests.bench.tools import pgbench, prepared, wrk
 from tests.bench.wires import Void
 from tests.bench.world import Person, Server, World, chat_server, reference
 
-# What sql/messages/before.sql does for all who ask, for one.
+# What sql/messages/list_before.sql does for all who ask, for one.
 SELECT = """
 SELECT e.room_id, e.seq, e.kind, e.user_id, e.username, e.email, e.body, e.message_no, e.data, e.request_id,
     e.created_at

@@ -51,7 +51,8 @@ def tables(url: str) -> set[str]:
 
 def shape(url: str) -> list[str]:
     """The statements of sql/schema.sql, if it were made from this database."""
-    return [row[0] for row in ask(url, (ROOT / "sql" / "schema" / "dump.sql").read_text())]
+    with closing(psycopg2.connect(url)) as connection:
+        return schema.statements(connection)
 
 
 # --- there and back -----------------------------------------------------------------------------------
@@ -247,7 +248,7 @@ def test_a_new_migration_comes_after_the_last(tmp_path: Path, monkeypatch: pytes
     for name in ("0001.users", "0002.rooms"):
         (tmp_path / f"{name}.sql").touch()
         (tmp_path / f"{name}.rollback.sql").touch()
-    assert [path.name for path in schema.new("add-2-things")] == [
+    assert [path.name for path in schema.create_migration("add-2-things")] == [
         "0003.add-2-things.sql",
         "0003.add-2-things.rollback.sql",
     ]
@@ -259,5 +260,5 @@ def test_a_new_migration_comes_after_the_last(tmp_path: Path, monkeypatch: pytes
 def test_a_migration_is_not_called_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrations, "MIGRATIONS", tmp_path)
     with pytest.raises(SchemaError, match="NAME="):
-        schema.new(name)
+        schema.create_migration(name)
     assert list(tmp_path.iterdir()) == []

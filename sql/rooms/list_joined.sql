@@ -1,4 +1,4 @@
--- Lists the rooms of users as their new sockets need them, many at once.
+-- Lists the rooms that users are in, for the hello of their new connections; many users at once.
 -- Params: user_ids bigint[].
 -- Returns: user_id, room_id, name, last_seq, last_message_no, read_message_no; by user_id and room_id.
 SELECT m.user_id, m.room_id, r.name, r.last_seq, r.last_message_no, m.read_message_no

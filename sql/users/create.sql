@@ -1,16 +1,16 @@
--- Signs somebody up and makes him a member of the default rooms, without events: membership there comes with
--- the account. What is in them already counts as read.
+-- Creates an account and makes the user a member of the default rooms, without events, because these memberships come
+-- with the account. Everything that is in these rooms already counts as read.
 -- Params: username text, email text (normalised), password_hash text.
 -- Returns: one row: id, username, email, created_at. A taken name or address is a unique violation of
 -- users_username_key or users_email_key.
-WITH added AS (
+WITH created AS (
     INSERT INTO users (username, email, password_hash)
     VALUES (%(username)s::text, %(email)s::text, %(password_hash)s::text)
     RETURNING id, username, email, created_at
 ), joined AS (
     INSERT INTO members (room_id, user_id, read_message_no)
-    SELECT rooms.id, added.id, rooms.last_message_no
-    FROM rooms, added
+    SELECT rooms.id, created.id, rooms.last_message_no
+    FROM rooms, created
     WHERE rooms.is_default AND rooms.archived_at IS NULL
 )
-SELECT id, username, email, created_at FROM added;
+SELECT id, username, email, created_at FROM created;
