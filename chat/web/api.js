@@ -1,6 +1,6 @@
 // REST: one call, one answer or one error.
 
-import { leave, session } from "./keep.js";
+import { leave, session } from "./storage.js";
 
 const PATIENCE_MS = 15_000;
 

@@ -1,15 +1,15 @@
 // The chat of one session: shows the room that the address bar names, and says how the connection stands.
 
-import { on } from "./bus.js";
 import { focus, write } from "./composer.js";
+import { hurry } from "./connection.js";
 import { $, listen, onShown, say, text } from "./dom.js";
-import { find } from "./finder.js";
-import * as keep from "./keep.js";
-import * as people from "./people.js";
-import { drawer, mark } from "./side.js";
+import { on } from "./events.js";
+import * as people from "./members.js";
+import { find } from "./room_dialog.js";
+import { drawer, mark } from "./sidebar.js";
+import * as keep from "./storage.js";
 import * as store from "./store.js";
 import * as timeline from "./timeline.js";
-import { hurry } from "./wire.js";
 
 const BLINK_MS = 700; // shorter is not worth a word
 const SPEECH_MS = 600; // a busy room is read out in portions

@@ -1,13 +1,13 @@
 // Where the user writes. Each room keeps its draft.
 
-import { on } from "./bus.js";
+import { link } from "./connection.js";
 import { $, h, listen, text } from "./dom.js";
-import { draft, keepDraft } from "./keep.js";
+import { on } from "./events.js";
+import { count } from "./format.js";
 import { add } from "./outbox.js";
+import { draft, keepDraft } from "./storage.js";
 import { limits } from "./store.js";
 import { toEnd } from "./timeline.js";
-import { link } from "./wire.js";
-import { count } from "./words.js";
 
 const COMMANDS = [{ name: "/stock", form: "/stock=CODE", about: "a share’s price, as in /stock=AAPL.US" }];
 

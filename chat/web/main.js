@@ -1,7 +1,7 @@
 // Whoever has a session chats, everybody else stands at the door.
 
-import { open } from "./door.js";
-import { enter, session } from "./keep.js";
+import { open } from "./login.js";
+import { enter, session } from "./storage.js";
 
 const chat = () => import("./app.js");
 

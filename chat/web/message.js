@@ -1,8 +1,8 @@
 // One entry of a room, as it looks.
 
 import { $, avatar, h } from "./dom.js";
+import { exactTime, timeOf } from "./format.js";
 import { remove as discard, retry } from "./outbox.js";
-import { exactTime, timeOf } from "./words.js";
 
 const ADDRESS = /\bhttps?:\/\/[^\s<>"'`]+/gi;
 

@@ -3,9 +3,9 @@
 //
 //   waiting ⇄ flying → sent (the echo takes it away)        failed: retry or discard
 
-import { tell } from "./bus.js";
-import { keepUnsent, unsent } from "./keep.js";
-import { send } from "./wire.js";
+import { send } from "./connection.js";
+import { tell } from "./events.js";
+import { keepUnsent, unsent } from "./storage.js";
 
 const FLYING = 32; // unanswered at a time: far below what the server allows
 

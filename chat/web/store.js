@@ -4,11 +4,11 @@
 // read from …/events, or, where nobody would read it all, the log begins anew at its end.
 
 import { call, sentence } from "./api.js";
-import { on, tell } from "./bus.js";
-import { session } from "./keep.js";
-import { RoomLog } from "./log.js";
+import { open, send } from "./connection.js";
+import { on, tell } from "./events.js";
 import * as outbox from "./outbox.js";
-import { open, send } from "./wire.js";
+import { RoomLog } from "./room_log.js";
+import { session } from "./storage.js";
 
 const PAGE = 100; // events at a time while reading back
 const LONG_GAP = 2000; // events; beyond it the log begins anew

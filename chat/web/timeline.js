@@ -1,12 +1,12 @@
 // The messages of the open room: a window of its log, which moves with scrolling. Whatever changes, what the reader looks
 // at stays where it is, unless he is at the end.
 
-import { on } from "./bus.js";
 import { $, h, listen, onShown, text, visible } from "./dom.js";
+import { on } from "./events.js";
+import { count, dayName, dayOf } from "./format.js";
 import { row } from "./message.js";
 import { sending } from "./outbox.js";
 import { me, older, read } from "./store.js";
-import { count, dayName, dayOf } from "./words.js";
 
 const ROWS = 240;
 const STEP = 80; // rows that the window moves by

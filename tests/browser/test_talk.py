@@ -312,7 +312,7 @@ async def test_addresses_are_clickable_and_nothing_else_is(crowd: Crowd) -> None
 async def test_the_pauses_between_tries_grow_and_are_random(crowd: Crowd) -> None:
     visitor = await crowd.guest()
     bounds: list[list[float]] = await visitor.page.evaluate(
-        "import('/web/wire.js').then(({pause}) => [0, 1, 2, 3, 20].map(n => [pause(n, 0), pause(n, 1)]))"
+        "import('/web/connection.js').then(({pause}) => [0, 1, 2, 3, 20].map(n => [pause(n, 0), pause(n, 1)]))"
     )
     assert bounds == [[500, 1000], [1000, 2000], [2000, 4000], [4000, 8000], [15000, 30000]]
 

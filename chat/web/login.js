@@ -2,7 +2,7 @@
 
 import { call } from "./api.js";
 import { $, listen, mark, say, text } from "./dom.js";
-import { notice } from "./keep.js";
+import { notice } from "./storage.js";
 
 const FIELDS = ["username", "email", "password"];
 const WORDS = {

@@ -1,8 +1,8 @@
 // The dialog that finds a room to join, or creates one.
 
 import { $, h, listen, mark, text } from "./dom.js";
+import { count } from "./format.js";
 import { create, join, refresh } from "./store.js";
-import { count } from "./words.js";
 
 const dialog = $("finder");
 

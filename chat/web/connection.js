@@ -3,9 +3,9 @@
 //   connecting → online → waiting → connecting → …      ended: log in again
 
 import { call } from "./api.js";
-import { tell } from "./bus.js";
 import { onShown } from "./dom.js";
-import { session } from "./keep.js";
+import { tell } from "./events.js";
+import { session } from "./storage.js";
 
 const PROBE_MS = 4_000; // an answer to a question that costs the server nothing
 const ANSWER_MS = 12_000; // hello; the answer to a write, which takes 5 s at most

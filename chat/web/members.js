@@ -1,10 +1,10 @@
 // Who is in the open room: a column beside it, on narrow screens above it.
 
 import { call } from "./api.js";
-import { on } from "./bus.js";
 import { $, avatar, h, listen, text } from "./dom.js";
+import { on } from "./events.js";
+import { count } from "./format.js";
 import { leave, look, me } from "./store.js";
-import { count } from "./words.js";
 
 const WAIT_MS = 300; // a crowd that comes is looked at once
 

@@ -1,10 +1,10 @@
 // The list of rooms with their unread counts, who I am, and how the connection stands.
 
-import { on } from "./bus.js";
 import { $, avatar, h, listen, text } from "./dom.js";
-import { leave } from "./keep.js";
+import { on } from "./events.js";
+import { badge } from "./format.js";
+import { leave } from "./storage.js";
 import { me, mine, unread } from "./store.js";
-import { badge } from "./words.js";
 
 let current, timer;
 
