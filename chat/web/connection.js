@@ -5,12 +5,13 @@
 import { call } from "./api.js";
 import { onShown } from "./dom.js";
 import { tell } from "./events.js";
+import { CLOSE, FRAME } from "./protocol.js";
 import { session } from "./storage.js";
 
 const PROBE_MS = 4_000; // an answer to a question that costs the server nothing
 const ANSWER_MS = 12_000; // hello; the answer to a write, which takes 5 s at most
 const STEADY_MS = 5_000; // after a connection that lasted so long, the pauses begin anew
-const POLICY_MS = 10_000; // code 1008: the server asks for a pause
+const POLICY_MS = 10_000; // the server asked for a pause
 
 export let link = { name: "connecting" };
 let socket, attempt = 0, since, ping, timer, deadline;
@@ -33,7 +34,7 @@ export function open(question) {
 export function send(frame) {
 	if (link.name !== "online") return false;
 	socket.send(JSON.stringify(frame));
-	if (frame.type === 1) expect(ANSWER_MS);
+	if (frame.type === FRAME.MESSAGE) expect(ANSWER_MS);
 	return true;
 }
 
@@ -54,7 +55,7 @@ function connect() {
 		if (own !== socket) return;
 		expect(0);
 		const frame = JSON.parse(data);
-		if (frame.type === 10) {
+		if (frame.type === FRAME.HELLO) {
 			since = Date.now();
 			set({ name: "online" });
 		}
@@ -66,7 +67,7 @@ function connect() {
 // Some frame comes by then, or the connection is dead without saying so. 0: it has come.
 function expect(ms) {
 	if (!ms) deadline = clearTimeout(deadline);
-	else deadline ??= setTimeout(() => closed(1006), ms);
+	else deadline ??= setTimeout(() => closed(CLOSE.ABNORMAL), ms);
 }
 
 function closed(code) {
@@ -75,8 +76,8 @@ function closed(code) {
 	socket = null;
 	expect(0);
 	if (greeted && Date.now() - since > STEADY_MS) attempt = 0;
-	if (code === 4001) return set({ name: "ended" });
-	const ms = Math.max(pause(attempt), code === 1008 ? POLICY_MS : 0);
+	if (code === CLOSE.SESSION_OVER) return set({ name: "ended" });
+	const ms = Math.max(pause(attempt), code === CLOSE.POLICY_VIOLATION ? POLICY_MS : 0);
 	attempt += 1;
 	set({ name: "waiting", until: Date.now() + ms });
 	timer = setTimeout(connect, ms);

@@ -3,6 +3,7 @@
 import { $, avatar, h } from "./dom.js";
 import { exactTime, timeOf } from "./format.js";
 import { remove as discard, retry } from "./outbox.js";
+import { FRAME } from "./protocol.js";
 
 const ADDRESS = /\bhttps?:\/\/[^\s<>"'`]+/gi;
 
@@ -32,8 +33,8 @@ export function row({ at, frame, item }, { own, head, day }) {
 	const name = frame?.username;
 	const title = exactTime(at);
 	const line = day ? h("p", { class: "day" }, day) : null;
-	if (frame && frame.type !== 1) {
-		const what = frame.type === 5 ? [h("bdi", null, name), ` ${frame.action}`] : ["The room was created"];
+	if (frame && frame.type !== FRAME.MESSAGE) {
+		const what = frame.type === FRAME.MEMBER ? [h("bdi", null, name), ` ${frame.action}`] : ["The room was created"];
 		return h("li", null, line, h("p", { class: "happened", title }, ...what));
 	}
 	const robot = name === "robot";

@@ -5,6 +5,7 @@
 
 import { send } from "./connection.js";
 import { tell } from "./events.js";
+import { FRAME } from "./protocol.js";
 import { keepUnsent, unsent } from "./storage.js";
 
 const FLYING = 32; // unanswered at a time: far below what the server allows
@@ -59,7 +60,7 @@ export function pump() {
 		if (item.state !== "waiting") continue;
 		if (flying >= FLYING || Date.now() < quietUntil) return;
 		const { clientId, roomId, text } = item;
-		if (!send({ type: 1, chatroomId: roomId, chatmessage: text, clientId })) return;
+		if (!send({ type: FRAME.MESSAGE, chatroomId: roomId, chatmessage: text, clientId })) return;
 		item.state = "flying";
 		flying += 1;
 	}

@@ -7,6 +7,7 @@ import { call, sentence } from "./api.js";
 import { open, send } from "./connection.js";
 import { on, tell } from "./events.js";
 import * as outbox from "./outbox.js";
+import { ACTION, FRAME } from "./protocol.js";
 import { RoomLog } from "./room_log.js";
 import { session } from "./storage.js";
 
@@ -26,7 +27,7 @@ export const mine = () =>
 	[...rooms.values()].filter((room) => room.member).sort((a, b) => a.name.localeCompare(b.name));
 
 const address = ({ id }) => `/v1/chat/rooms/${id}`;
-const resume = (room) => ({ type: 11, chatroomId: room.id, after: room.log.last, epoch });
+const resume = (room) => ({ type: FRAME.RESUME, chatroomId: room.id, after: room.log.last, epoch });
 
 export const refresh = async () => (await call("GET", "/v1/chat/rooms")).map(meet);
 
@@ -67,7 +68,7 @@ export function read(room) {
 }
 
 window.addEventListener("pagehide", () => mine().forEach((room) => room.reading && tellRead(room)));
-const tellRead = (room) => send({ type: 17, chatroomId: room.id, messageNo: room.readNo });
+const tellRead = (room) => send({ type: FRAME.READ_MARKER, chatroomId: room.id, messageNo: room.readNo });
 
 // One page more of what was before; or `room.error`.
 export function older(room) {
@@ -92,14 +93,14 @@ export function older(room) {
 on("link", ({ name }) => name !== "online" && outbox.grounded());
 on("frame", (frame) => {
 	const room = rooms.get(frame.chatroomId);
-	if (frame.type === 10) hello(frame);
-	else if (frame.type === 13) ack(frame);
-	else if (frame.type === 14) refused(room, frame);
+	if (frame.type === FRAME.HELLO) hello(frame);
+	else if (frame.type === FRAME.ACK) ack(frame);
+	else if (frame.type === FRAME.ERROR) refused(room, frame);
 	else if (frame.seq) event(room, frame);
 	else if (!room) return;
-	else if (frame.type === 11) verdict(room, frame);
-	else if (frame.type === 1) line(room, frame);
-	else if (frame.type === 17) room.readNo = Math.max(room.readNo, frame.messageNo);
+	else if (frame.type === FRAME.RESUME) verdict(room, frame);
+	else if (frame.type === FRAME.MESSAGE) line(room, frame);
+	else if (frame.type === FRAME.READ_MARKER) room.readNo = Math.max(room.readNo, frame.messageNo);
 	tell("rooms");
 });
 
@@ -144,7 +145,7 @@ async function repair(room, to) {
 
 function event(room, frame) {
 	const { seq, type, action, userId } = frame;
-	if (type === 5 && action === "joined" && userId === me.id) {
+	if (type === FRAME.MEMBER && action === ACTION.JOINED && userId === me.id) {
 		if (!room) look(frame.chatroomId).catch(() => {}); // how many messages it has
 		entered((room ??= meet({ ...frame.room, lastSeq: seq - 1 })));
 	}
@@ -160,12 +161,12 @@ function event(room, frame) {
 function happened(room, frame) {
 	const own = frame.userId === me.id;
 	arrived(frame);
-	if (frame.type === 1) {
+	if (frame.type === FRAME.MESSAGE) {
 		room.messageNo = Math.max(room.messageNo, frame.messageNo);
 		if (own) room.readNo = Math.max(room.readNo, frame.messageNo);
 		else tell("heard", room, frame);
-	} else if (frame.type === 5) {
-		if (own && frame.action === "left") left(room);
+	} else if (frame.type === FRAME.MEMBER) {
+		if (own && frame.action === ACTION.LEFT) left(room);
 		tell("people", room);
 	}
 }
@@ -188,7 +189,7 @@ function ack(frame) {
 	const room = rooms.get(item?.roomId);
 	if (!room) return;
 	// A command: its line may have come, or be lost.
-	if (!frame.seq) line(room, { ...item, type: 1, chatmessage: item.text, userId: me.id, username: me.username });
+	if (!frame.seq) line(room, { ...item, type: FRAME.MESSAGE, chatmessage: item.text, userId: me.id, username: me.username });
 	else if (frame.seq <= room.log.last) outbox.remove(frame.clientId);
 	else outbox.stored(item, frame);
 }

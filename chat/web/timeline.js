@@ -6,6 +6,7 @@ import { on } from "./events.js";
 import { count, dayName, dayOf } from "./format.js";
 import { row } from "./message.js";
 import { sending } from "./outbox.js";
+import { FRAME } from "./protocol.js";
 import { me, older, read } from "./store.js";
 
 const ROWS = 240;
@@ -145,7 +146,7 @@ function rows() {
 
 // An entry's looks depend on the one before it: grouped by author and minute.
 function lookOf(entry, before) {
-	const group = ({ at, item, frame }) => [item ? 1 : frame.type, author({ item, frame }), Math.floor(at / 60_000)].join();
+	const group = ({ at, item, frame }) => [item ? FRAME.MESSAGE : frame.type, author({ item, frame }), Math.floor(at / 60_000)].join();
 	const day = (!before || dayOf(before.at) !== dayOf(entry.at)) && dayName(entry.at);
 	return { own: author(entry) === me.id, head: day || group(before) !== group(entry), day };
 }
@@ -155,7 +156,7 @@ const author = ({ item, frame }) => (item ? me.id : frame.userId);
 // What stands above the first row and over the last.
 function edges() {
 	const whole = log.first <= 1 && low === 0;
-	const quiet = whole && !all.some(({ item, frame }) => item || frame.type === 1);
+	const quiet = whole && !all.some(({ item, frame }) => item || frame.type === FRAME.MESSAGE);
 	$("top").className = quiet ? "quiet-room" : "";
 	$("top").replaceChildren(
 		h("span", null, room.error ? "Older messages could not be loaded. " : whole ? `This is the beginning of ${room.name}.` : "Loading older messages…"),
