@@ -1,91 +1,95 @@
-// The websocket: opens it, keeps it open, says how things stand.
+// The websocket: opens it, keeps it open, and tells the others its state.
 //
-//   connecting → online → waiting → connecting → …      ended: log in again
+//   connecting → online → waiting → connecting → …      ended: the user has to log in again
 
 import { call } from "./api.js";
-import { onShown } from "./dom.js";
-import { tell } from "./events.js";
+import { onVisible } from "./dom.js";
+import { emit } from "./events.js";
 import { CLOSE, FRAME } from "./protocol.js";
-import { session } from "./storage.js";
+import { savedLogin } from "./storage.js";
 
-const PROBE_MS = 4_000; // an answer to a question that costs the server nothing
-const ANSWER_MS = 12_000; // hello; the answer to a write, which takes 5 s at most
-const STEADY_MS = 5_000; // after a connection that lasted so long, the pauses begin anew
-const POLICY_MS = 10_000; // the server asked for a pause
+const PROBE_TIMEOUT_MS = 4_000; // the answer to a probe, which costs the server nothing
+const RESPONSE_TIMEOUT_MS = 12_000; // the hello, or the answer to a message, for which the server takes 5 s at most
+const STABLE_AFTER_MS = 5_000; // a connection that has lasted this long resets the backoff
+const POLICY_PAUSE_MS = 10_000; // after a close with POLICY_VIOLATION
 
-export let link = { name: "connecting" };
-let socket, attempt = 0, since, ping, timer, deadline;
+export let state = { name: "connecting" }; // {name, attempt?, until?}
+let socket, attempt = 0, onlineSince, probeFrame, reconnectTimer, deadline;
 
-// Each about twice the last, and random, so that a crowd does not come back at once.
-export function pause(attempt, random = Math.random()) {
-	const most = Math.min(30_000, 1_000 * 2 ** attempt);
-	return most / 2 + (random * most) / 2;
+// Exponential backoff, with jitter so that not all clients come back at once.
+export function backoffMs(attempt, random = Math.random()) {
+	const limit = Math.min(30_000, 1_000 * 2 ** attempt);
+	return limit / 2 + (random * limit) / 2;
 }
 
-// `question()`: a frame that the server answers at once, if there is one.
-export function open(question) {
-	ping = question;
-	onShown(hurry);
-	for (const type of ["online", "offline", "pageshow"]) window.addEventListener(type, hurry);
+// `getProbeFrame()`: a frame that the server answers at once, undefined if there is none.
+export function start(getProbeFrame) {
+	probeFrame = getProbeFrame;
+	onVisible(retryNow);
+	for (const type of ["online", "offline", "pageshow"]) window.addEventListener(type, retryNow);
 	connect();
 }
 
-// False: it could not be sent now.
+// Returns false if the frame cannot be sent now.
 export function send(frame) {
-	if (link.name !== "online") return false;
+	if (state.name !== "online") return false;
 	socket.send(JSON.stringify(frame));
-	if (frame.type === FRAME.MESSAGE) expect(ANSWER_MS);
+	if (frame.type === FRAME.MESSAGE) setDeadline(RESPONSE_TIMEOUT_MS);
 	return true;
 }
 
-// Something has changed: try at once, or find out whether the connection lives. The browser's word is not enough: without
-// a network, a server on this machine still answers.
-export function hurry() {
-	const question = ping();
-	if (link.name === "waiting") connect();
-	else if (question && send(question)) expect(PROBE_MS);
+// Connects at once, or finds out whether the connection still works. The browser's word that it is offline is not
+// enough: without a network, a server on the same machine can still be reached.
+export function retryNow() {
+	const probe = probeFrame();
+	if (state.name === "waiting") connect();
+	else if (probe && send(probe)) setDeadline(PROBE_TIMEOUT_MS);
 }
 
 function connect() {
-	clearTimeout(timer);
-	set({ name: "connecting", attempt });
-	const own = (socket = new WebSocket(`${location.origin.replace("http", "ws")}/v1/ws`, ["chat.v2", `bearer.${session.token}`]));
-	expect(ANSWER_MS);
+	clearTimeout(reconnectTimer);
+	setState({ name: "connecting", attempt });
+	const url = `${location.origin.replace("http", "ws")}/v1/ws`;
+	const opened = (socket = new WebSocket(url, ["chat.v2", `bearer.${savedLogin.token}`]));
+	setDeadline(RESPONSE_TIMEOUT_MS);
 	socket.onmessage = ({ data }) => {
-		if (own !== socket) return;
-		expect(0);
+		if (opened !== socket) return;
+		clearDeadline();
 		const frame = JSON.parse(data);
 		if (frame.type === FRAME.HELLO) {
-			since = Date.now();
-			set({ name: "online" });
+			onlineSince = Date.now();
+			setState({ name: "online" });
 		}
-		tell("frame", frame);
+		emit("frame", frame);
 	};
-	socket.onclose = ({ code }) => own === socket && closed(code);
+	socket.onclose = ({ code }) => opened === socket && onClose(code);
 }
 
-// Some frame comes by then, or the connection is dead without saying so. 0: it has come.
-function expect(ms) {
-	if (!ms) deadline = clearTimeout(deadline);
-	else deadline ??= setTimeout(() => closed(CLOSE.ABNORMAL), ms);
+// If no frame comes by then, the connection is lost, whatever the browser thinks of it. An earlier deadline stays.
+function setDeadline(ms) {
+	deadline ??= setTimeout(() => onClose(CLOSE.ABNORMAL), ms);
 }
 
-function closed(code) {
-	const greeted = link.name === "online";
+function clearDeadline() {
+	deadline = clearTimeout(deadline);
+}
+
+function onClose(code) {
+	const wasOnline = state.name === "online";
 	socket.close();
 	socket = null;
-	expect(0);
-	if (greeted && Date.now() - since > STEADY_MS) attempt = 0;
-	if (code === CLOSE.SESSION_OVER) return set({ name: "ended" });
-	const ms = Math.max(pause(attempt), code === CLOSE.POLICY_VIOLATION ? POLICY_MS : 0);
+	clearDeadline();
+	if (wasOnline && Date.now() - onlineSince > STABLE_AFTER_MS) attempt = 0;
+	if (code === CLOSE.SESSION_OVER) return setState({ name: "ended" });
+	const ms = Math.max(backoffMs(attempt), code === CLOSE.POLICY_VIOLATION ? POLICY_PAUSE_MS : 0);
 	attempt += 1;
-	set({ name: "waiting", until: Date.now() + ms });
-	timer = setTimeout(connect, ms);
-	// A browser does not say why a socket was refused; REST does, and then the session ends.
-	if (!greeted) call("GET", "/v1/users/me").catch(() => {});
+	setState({ name: "waiting", until: Date.now() + ms });
+	reconnectTimer = setTimeout(connect, ms);
+	// A browser does not say why the server refused a websocket. REST does: it answers 401 if the session has expired.
+	if (!wasOnline) call("GET", "/v1/users/me").catch(() => {});
 }
 
-function set(state) {
-	link = state;
-	tell("link", state);
+function setState(next) {
+	state = next;
+	emit("connection", state);
 }

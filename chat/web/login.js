@@ -1,66 +1,68 @@
-// The card at the door: log in or sign up.
+// The form to log in or sign up.
 
 import { call } from "./api.js";
-import { $, listen, mark, say, text } from "./dom.js";
-import { notice } from "./storage.js";
+import { $, listen, setText, setTextOrHide, showErrors } from "./dom.js";
+import { takeExpiredEmail } from "./storage.js";
 
 const FIELDS = ["username", "email", "password"];
-const WORDS = {
+const LABELS = {
 	login: ["Log in", "New here?", "Create an account"],
 	signup: ["Sign up", "Been here before?", "Log in"],
 };
 
-let mode;
+let mode; // "login" or "signup": also the last part of the address
 
-export function open(onIn) {
-	const again = notice();
-	if (again) {
-		say("card-notice", "Your session has ended. Log in again: your drafts are kept.");
-		$("email").value = again;
+// Shows the form. `onLogin({token, user})` is called once, after it has been removed.
+export function openLogin(onLogin) {
+	const email = takeExpiredEmail();
+	if (email) {
+		setTextOrHide("login-notice", "Your session has ended. Log in again: your drafts are kept.");
+		$("email").value = email;
 	}
-	listen("card-switch", "click", () => turn(mode === "login" ? "signup" : "login"));
-	listen("card", "submit", async (event) => {
+	listen("login-switch", "click", () => setMode(mode === "login" ? "signup" : "login"));
+	listen("login-form", "submit", async (event) => {
 		event.preventDefault();
-		const values = Object.fromEntries(new FormData($("card")));
-		const errors = checked(values);
-		wrong(errors);
+		const values = Object.fromEntries(new FormData($("login-form")));
+		const errors = validate(values);
+		showFormErrors(errors);
 		if (Object.keys(errors).length) return;
-		$("card-go").disabled = true;
+		$("login-submit").disabled = true;
 		try {
 			const { token, user } = await call("POST", `/v1/auth/${mode}`, values);
-			$("door").remove(); // no password stays in the page
-			onIn({ token, user });
+			$("login").remove(); // no password stays in the page
+			onLogin({ token, user });
 		} catch (error) {
-			wrong(placed(error));
-			$("card-go").disabled = false;
+			showFormErrors(serverErrors(error));
+			$("login-submit").disabled = false;
 		}
 	});
-	$("door").hidden = false;
-	turn("login");
+	$("login").hidden = false;
+	setMode("login");
 }
 
-function turn(to) {
-	mode = to;
-	const signup = mode === "signup";
-	const [title, question, other] = WORDS[mode];
-	$("field-username").hidden = $("password-note").hidden = !signup;
-	$("username").disabled = !signup;
-	$("password").autocomplete = signup ? "new-password" : "current-password";
-	text("card-title", title);
-	text("card-go", title);
-	text("card-question", question);
-	text("card-switch", other);
+function setMode(next) {
+	mode = next;
+	const isSignup = mode === "signup";
+	const [title, question, other] = LABELS[mode];
+	$("field-username").hidden = $("password-hint").hidden = !isSignup;
+	$("username").disabled = !isSignup;
+	$("password").autocomplete = isSignup ? "new-password" : "current-password";
+	setText("login-title", title);
+	setText("login-submit", title);
+	setText("login-question", question);
+	setText("login-switch", other);
 	document.title = `${title} – Chat`;
-	wrong({});
+	showFormErrors({});
 	FIELDS.map($).find(({ disabled, value }) => !disabled && !value)?.focus();
 }
 
-function wrong(errors) {
-	mark(errors, ...FIELDS);
-	say("card-error", errors.all);
+// `errors`: a text by the name of its field, or `form` if it belongs to none.
+function showFormErrors(errors) {
+	showErrors(errors, ...FIELDS);
+	setTextOrHide("login-error", errors.form);
 }
 
-function checked({ username, email, password }) {
+function validate({ username, email, password }) {
 	const errors = {};
 	if (username === "") errors.username = "Choose a name.";
 	if (!email.trim()) errors.email = "Enter your e-mail address.";
@@ -69,8 +71,8 @@ function checked({ username, email, password }) {
 	return errors;
 }
 
-// The server's refusal, at the field that it names.
-function placed({ code, message }) {
-	const field = code === "wrong_credentials" ? "password" : FIELDS.find((name) => message.toLowerCase().startsWith(`${name} `));
-	return { [field ?? "all"]: message };
+// The server's error, at the field with whose name it begins.
+function serverErrors({ code, message }) {
+	const named = FIELDS.find((name) => message.toLowerCase().startsWith(`${name} `));
+	return { [code === "wrong_credentials" ? "password" : named ?? "form"]: message };
 }

@@ -1,62 +1,62 @@
-// Who is in the open room: a column beside it, on narrow screens above it.
+// The members of the open room: a column beside the messages, on narrow screens a panel above them.
 
 import { call } from "./api.js";
-import { $, avatar, h, listen, text } from "./dom.js";
+import { $, avatar, h, listen, setText } from "./dom.js";
 import { on } from "./events.js";
 import { count } from "./format.js";
-import { leave, look, me } from "./store.js";
+import { fetchRoom, leave, me } from "./store.js";
 
-const WAIT_MS = 300; // a crowd that comes is looked at once
+const REFRESH_DELAY_MS = 300; // many joins at once cause one request
 
 let room, timer;
 
-listen("people-button", "click", () => toggle($("people").hidden));
-listen("people-close", "click", () => toggle(false));
-listen("people", "keydown", ({ key }) => key === "Escape" && toggle(false));
+listen("members-button", "click", () => toggle($("members").hidden));
+listen("members-close", "click", () => toggle(false));
+listen("members", "keydown", ({ key }) => key === "Escape" && toggle(false));
 listen("leave", "click", () =>
-	leave(room).then(() => toggle(false), ({ message }) => text("people-note", message)));
-on("rooms", number);
-on("people", (where) => {
-	if (where === room) timer ??= setTimeout(list, WAIT_MS);
+	leave(room).then(() => toggle(false), ({ message }) => setText("members-hint", message)));
+on("rooms", updateCount);
+on("members", (changed) => {
+	if (changed === room) timer ??= setTimeout(refresh, REFRESH_DELAY_MS);
 });
 
 export function show(next) {
 	room = next;
-	if (room) list();
-	else $("people").hidden = true;
-	number();
+	if (room) refresh();
+	else $("members").hidden = true;
+	updateCount();
 }
 
-function toggle(open) {
-	$("people").hidden = !open;
-	$("people-button").setAttribute("aria-expanded", open);
-	if (open) list();
-	$(open ? "people-title" : "people-button").focus();
+function toggle(isOpen) {
+	$("members").hidden = !isOpen;
+	$("members-button").setAttribute("aria-expanded", isOpen);
+	if (isOpen) refresh();
+	$(isOpen ? "members-title" : "members-button").focus();
 }
 
-function number() {
-	$("people-button").hidden = !room?.members;
-	text("people-count", count(room?.members ?? 0, "person", "people"));
+function updateCount() {
+	$("members-button").hidden = !room?.members;
+	setText("members-count", count(room?.members ?? 0, "person", "people"));
 	$("leave").hidden = !room?.member;
 }
 
-async function list() {
+async function refresh() {
 	timer = null;
-	const asked = room;
+	const requested = room;
 	try {
-		await look(room.id); // how many there are
-		if ($("people").hidden) return;
-		const members = await call("GET", `/v1/chat/rooms/${asked.id}/members`);
-		if (room !== asked) return;
+		await fetchRoom(room.id); // for the number of members
+		if ($("members").hidden) return;
+		const members = await call("GET", `/v1/chat/rooms/${requested.id}/members`);
+		if (room !== requested) return;
 		members.sort((a, b) => a.username.localeCompare(b.username));
-		$("people-list").replaceChildren(...members.map(person));
+		$("members-list").replaceChildren(...members.map(memberItem));
 	} catch ({ message }) {
-		text("people-note", message);
+		setText("members-hint", message);
 	}
 }
 
-function person({ username, userId, isBot, role }) {
-	const notes = [userId === me.id && "you", role !== "member" && role].filter(Boolean).join(", ");
+function memberItem({ username, userId, isBot, role }) {
+	const details = [userId === me.id && "you", role !== "member" && role].filter(Boolean).join(", ");
 	return h("li", null, avatar(username, isBot), h("bdi", null, username),
-		isBot ? h("span", { class: "tag" }, "bot") : null, h("span", { class: "note" }, notes));
+		isBot ? h("span", { class: "tag" }, "bot") : null, h("span", { class: "muted" }, details));
 }

@@ -1,52 +1,52 @@
-// The dialog that finds a room to join, or creates one.
+// The dialog in which the user joins another room or creates one.
 
-import { $, h, listen, mark, text } from "./dom.js";
+import { $, h, listen, setText, showErrors } from "./dom.js";
 import { count } from "./format.js";
-import { create, join, refresh } from "./store.js";
+import { createRoom, fetchRooms, join } from "./store.js";
 
-const dialog = $("finder");
+const dialog = $("room-dialog");
 
-listen("finder-close", "click", () => dialog.close());
-listen("creator", "submit", async (event) => {
+listen("room-dialog-close", "click", () => dialog.close());
+listen("create-room", "submit", async (event) => {
 	event.preventDefault();
 	const name = $("new-name").value.trim();
-	mark({ "new-name": name ? "" : "A room needs a name." }, "new-name");
+	showErrors({ "new-name": name ? "" : "A room needs a name." }, "new-name");
 	if (!name) return;
 	try {
-		go(await create(name, $("new-topic").value.trim()));
+		closeAndOpen(await createRoom(name, $("new-topic").value.trim()));
 	} catch ({ message }) {
-		mark({ "new-name": message }, "new-name");
+		showErrors({ "new-name": message }, "new-name");
 	}
 });
 
-export async function find() {
-	$("creator").reset();
-	mark({}, "new-name");
-	tell("Loading…");
+export async function openRoomDialog() {
+	$("create-room").reset();
+	showErrors({}, "new-name");
+	renderRooms([], "Loading…");
 	dialog.showModal();
 	try {
-		const others = (await refresh()).filter(({ member }) => !member);
+		const others = (await fetchRooms()).filter(({ member }) => !member);
 		others.sort((a, b) => a.name.localeCompare(b.name));
-		tell(others.length ? "" : "You are in every room there is.", ...others.map(item));
+		renderRooms(others, others.length ? "" : "You are in every room there is.");
 	} catch ({ message }) {
-		tell(message);
+		renderRooms([], message);
 	}
 }
 
-function go(room) {
+function closeAndOpen(room) {
 	dialog.close();
 	location.hash = `#/rooms/${room.id}`;
 }
 
-function tell(words, ...items) {
-	text("finder-note", words);
-	$("finder-list").replaceChildren(...items);
+function renderRooms(rooms, hint) {
+	setText("room-dialog-hint", hint);
+	$("room-dialog-list").replaceChildren(...rooms.map(roomItem));
 }
 
-function item(room) {
-	const onclick = () => join(room).then(() => go(room), ({ message }) => text("finder-note", message));
-	const about = [room.topic, count(room.members, "person", "people")].filter(Boolean).join(" · ");
+function roomItem(room) {
+	const onclick = () => join(room).then(() => closeAndOpen(room), ({ message }) => setText("room-dialog-hint", message));
+	const details = [room.topic, count(room.members, "person", "people")].filter(Boolean).join(" · ");
 	return h("li", null,
-		h("div", null, h("bdi", { class: "name" }, room.name), h("p", { class: "note" }, about)),
-		h("button", { class: "quiet", onclick }, "Join", h("span", { class: "sr" }, ` ${room.name}`)));
+		h("div", null, h("bdi", { class: "name" }, room.name), h("p", { class: "muted" }, details)),
+		h("button", { class: "quiet", onclick }, "Join", h("span", { class: "sr-only" }, ` ${room.name}`)));
 }

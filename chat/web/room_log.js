@@ -1,50 +1,50 @@
-// One room's log, as far as this page has it: from `first` to `last`, without holes. The server numbers events 1, 2, 3 …:
-// so a number proves that nothing is missing, and an old one that nothing comes twice.
+// The part of one room's log that this page has: the events `first` to `last`, without holes. The server numbers the
+// events of a room 1, 2, 3 …, so the numbers prove that none is missing and that none is shown twice.
 
 export class RoomLog {
-	// Nothing after event `at` yet: it grows as things happen, and at its head as somebody reads back.
-	constructor(at) {
-		this.first = at + 1;
-		this.last = at;
-		this.entries = []; // {key, at, frame}: the events, and among them commands, which are none
-		this.early = new Map(); // events too far ahead, until their elders are here
-		this.lines = new Set();
+	// Begins empty after event `seq`; it grows at its end with new events and at its start as the user reads back.
+	constructor(seq) {
+		this.first = seq + 1;
+		this.last = seq;
+		this.entries = []; // {key, at, frame}: the events, and between them the commands, which are not events
+		this.reorderBuffer = new Map(); // seq → event that came before the one that precedes it
+		this.commandIds = new Set(); // the commands among the entries
 	}
 
-	// Takes an event; those that are new by it.
-	take(frame) {
-		if (frame.seq > this.last) this.early.set(frame.seq, frame);
-		const fresh = [];
-		for (let next; (next = this.early.get(this.last + 1)); this.last += 1) {
-			this.early.delete(next.seq);
-			fresh.push(next);
+	// Adds an event, in order and once. Returns the events that have become part of the log by it.
+	append(frame) {
+		if (frame.seq > this.last) this.reorderBuffer.set(frame.seq, frame);
+		const added = [];
+		for (let next; (next = this.reorderBuffer.get(this.last + 1)); this.last += 1) {
+			this.reorderBuffer.delete(next.seq);
+			added.push(next);
 		}
-		this.entries.push(...fresh.map(entry));
-		return fresh;
+		this.entries.push(...added.map(toEntry));
+		return added;
 	}
 
-	// Older events, up to the one before `first`.
+	// Adds older events, up to the one before `first`.
 	prepend(frames) {
 		this.first = frames[0].seq;
-		this.entries.unshift(...frames.map(entry));
+		this.entries.unshift(...frames.map(toEntry));
 	}
 
-	// A command, shown once. False: it is there already.
-	line(frame) {
-		if (this.lines.has(frame.clientId)) return false;
-		this.lines.add(frame.clientId);
+	// Adds a command. Returns false if it is there already.
+	addCommand(frame) {
+		if (this.commandIds.has(frame.clientId)) return false;
+		this.commandIds.add(frame.clientId);
 		this.entries.push({ key: frame.clientId, at: new Date(), frame });
 		return true;
 	}
 
-	// Forgets all but the latest, at least `most`.
-	trim(most) {
-		let cut = this.entries.length - most;
-		while (cut > 0 && !this.entries[cut].frame.seq) cut -= 1;
+	// Removes the oldest entries; at least `limit` stay.
+	trim(limit) {
+		let cut = this.entries.length - limit;
+		while (cut > 0 && !this.entries[cut].frame.seq) cut -= 1; // `first` has to be an event
 		if (cut <= 0) return;
 		this.first = this.entries[cut].frame.seq;
 		this.entries.splice(0, cut);
 	}
 }
 
-const entry = (frame) => ({ key: frame.seq, at: new Date(frame.createdAt), frame });
+const toEntry = (frame) => ({ key: frame.seq, at: new Date(frame.createdAt), frame });

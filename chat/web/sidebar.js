@@ -1,59 +1,60 @@
-// The list of rooms with their unread counts, who I am, and how the connection stands.
+// The list of rooms with their unread counts, the user, and the state of the connection.
 
-import { $, avatar, h, listen, text } from "./dom.js";
+import { $, avatar, h, listen, setText } from "./dom.js";
 import { on } from "./events.js";
 import { badge } from "./format.js";
-import { leave } from "./storage.js";
-import { me, mine, unread } from "./store.js";
+import { logOut } from "./storage.js";
+import { joinedRooms, me, unreadCount } from "./store.js";
+
+const RENDER_DELAY_MS = 30; // not an animation frame: hidden tabs have none, and the title is for them
 
 let current, timer;
 
 $("me").prepend(avatar(me.username));
-text("my-name", me.username);
-listen("log-out", "click", () => leave({ ended: false }));
-listen("menu", "click", () => drawer(true));
-listen("side-close", "click", () => drawer(false));
-listen("scrim", "click", () => drawer(false));
-listen("side", "keydown", ({ key }) => key === "Escape" && drawer(false));
-// Not by animation frame: the title is for tabs that nobody sees.
-on("rooms", () => (timer ??= setTimeout(draw, 30)));
-on("link", ({ name }) => {
-	text("link-state", { online: "Online", connecting: "Connecting…" }[name] ?? "Offline");
-	$("link-state").className = name;
+setText("my-name", me.username);
+listen("log-out", "click", () => logOut({ expired: false }));
+listen("menu", "click", () => setDrawer(true));
+listen("sidebar-close", "click", () => setDrawer(false));
+listen("scrim", "click", () => setDrawer(false));
+listen("sidebar", "keydown", ({ key }) => key === "Escape" && setDrawer(false));
+on("rooms", () => (timer ??= setTimeout(render, RENDER_DELAY_MS)));
+on("connection", ({ name }) => {
+	setText("connection-state", { online: "Online", connecting: "Connecting…" }[name] ?? "Offline");
+	$("connection-state").className = name;
 });
 
-// On phones the list is a drawer: the rest waits while it is open.
-export function drawer(open) {
-	const was = $("room").inert;
-	document.body.classList.toggle("drawer", open);
-	$("menu").setAttribute("aria-expanded", open);
-	$("room").inert = open;
-	if (open) $("side-close").focus();
-	else if (was) $("menu").focus();
+// On phones the list is a drawer; the rest of the page is inert while it is open.
+export function setDrawer(isOpen) {
+	const wasOpen = $("room").inert;
+	document.body.classList.toggle("drawer", isOpen);
+	$("menu").setAttribute("aria-expanded", isOpen);
+	$("room").inert = isOpen;
+	if (isOpen) $("sidebar-close").focus();
+	else if (wasOpen) $("menu").focus();
 }
 
-export function mark(room) {
+export function setCurrent(room) {
 	current = room;
-	draw();
+	render();
 }
 
-function draw() {
+function render() {
 	timer = null;
 	const focused = document.activeElement.getAttribute("href");
-	$("rooms").replaceChildren(...mine().map(item));
+	$("rooms").replaceChildren(...joinedRooms().map(roomItem));
 	if (focused) $("rooms").querySelector(`[href="${focused}"]`)?.focus();
-	const all = mine().reduce((sum, room) => sum + unread(room), 0);
-	const elsewhere = all - (current ? unread(current) : 0);
-	document.title = `${all ? `(${badge(all)}) ` : ""}${current ? `${current.name} – ` : ""}Chat`;
+	const total = joinedRooms().reduce((sum, room) => sum + unreadCount(room), 0);
+	const elsewhere = total - (current ? unreadCount(current) : 0);
+	document.title = `${total ? `(${badge(total)}) ` : ""}${current ? `${current.name} – ` : ""}Chat`;
 	$("menu-count").hidden = !elsewhere;
 	$("menu").setAttribute("aria-label", elsewhere ? `Rooms, ${elsewhere} unread` : "Rooms");
 }
 
-function item(room) {
-	const news = unread(room);
-	const open = room === current ? "page" : null;
+function roomItem(room) {
+	const unread = unreadCount(room);
+	const ariaCurrent = room === current ? "page" : null;
 	return h("li", null,
-		h("a", { href: `#/rooms/${room.id}`, class: news ? "news" : "", "aria-current": open },
+		h("a", { href: `#/rooms/${room.id}`, class: unread ? "unread" : "", "aria-current": ariaCurrent },
 			h("bdi", null, room.name),
-			news ? h("span", { class: "count" }, badge(news), h("span", { class: "sr" }, " unread")) : null));
+			unread ? h("span", { class: "count" }, badge(unread), h("span", { class: "sr-only" }, " unread")) : null));
 }

@@ -1,63 +1,64 @@
-// What the browser keeps: session and drafts for all tabs, for this one what is not sent yet. Where it refuses, the page
-// works until it is closed.
+// What the browser stores: the log-in and the drafts for all tabs (localStorage), the unsent messages for this tab
+// (sessionStorage). If storage is blocked, state lives only as long as the page.
 
-const SESSION = "chat.session";
-const NOTICE = "chat.notice";
+const LOGIN = "chat.session";
+const EXPIRED = "chat.notice";
 
-function get(store, key) {
+function read(area, key) {
 	try {
-		return JSON.parse(window[store].getItem(key));
+		return JSON.parse(window[area].getItem(key));
 	} catch {
 		return null;
 	}
 }
 
-function put(store, key, value) {
+// An empty value removes the key.
+function write(area, key, value) {
 	try {
-		if (value) window[store].setItem(key, JSON.stringify(value));
-		else window[store].removeItem(key);
-	} catch { /* see above */ }
+		if (value) window[area].setItem(key, JSON.stringify(value));
+		else window[area].removeItem(key);
+	} catch { /* storage is blocked or full, see above */ }
 }
 
-// {token, user}, or null.
-export let session = get("localStorage", SESSION);
+// The server's answer to the last log-in, {token, user}; null if nobody is logged in.
+export let savedLogin = read("localStorage", LOGIN);
 
-export function enter(fresh) {
-	session = fresh;
-	put("localStorage", SESSION, fresh);
+export function saveLogin(login) {
+	savedLogin = login;
+	write("localStorage", LOGIN, login);
 }
 
-// A new page begins, with nothing of this one in its memory. Whose session ended by itself finds his room and drafts again;
-// who logs out leaves nothing behind.
-export function leave({ ended }) {
-	put("localStorage", SESSION);
-	if (ended) put("sessionStorage", NOTICE, session.user.email);
+// Loads the page anew, so that its memory is empty. If the session has `expired`, the last room and the drafts stay
+// stored for the next log-in; otherwise everything is removed.
+export function logOut({ expired }) {
+	write("localStorage", LOGIN);
+	if (expired) write("sessionStorage", EXPIRED, savedLogin.user.email);
 	else {
-		for (const store of [localStorage, sessionStorage]) {
-			for (const name of Object.keys(store)) if (name.startsWith(key(""))) store.removeItem(name);
+		for (const area of [localStorage, sessionStorage]) {
+			for (const name of Object.keys(area)) if (name.startsWith(userKey(""))) area.removeItem(name);
 		}
 		history.replaceState(null, "", "/");
 	}
 	location.reload();
 }
 
-// Whose session ended; told once.
-export function notice() {
-	const email = get("sessionStorage", NOTICE);
-	put("sessionStorage", NOTICE);
+// The e-mail address of the user whose session has expired. The second call returns null.
+export function takeExpiredEmail() {
+	const email = read("sessionStorage", EXPIRED);
+	write("sessionStorage", EXPIRED);
 	return email;
 }
 
-// In another tab.
+// Another tab has logged in or out.
 window.addEventListener("storage", () => {
-	if (get("localStorage", SESSION)?.token !== session?.token) location.reload();
+	if (read("localStorage", LOGIN)?.token !== savedLogin?.token) location.reload();
 });
 
-// Each user's own.
-const key = (name) => `chat.${session.user.id}.${name}`;
-export const draft = (roomId) => get("localStorage", key(`draft.${roomId}`)) ?? "";
-export const keepDraft = (roomId, text) => put("localStorage", key(`draft.${roomId}`), text);
-export const lastRoom = () => get("localStorage", key("room"));
-export const keepLastRoom = (roomId) => put("localStorage", key("room"), roomId);
-export const unsent = () => get("sessionStorage", key("unsent")) ?? [];
-export const keepUnsent = (items) => put("sessionStorage", key("unsent"), items);
+// Each user has keys of their own.
+const userKey = (name) => `chat.${savedLogin.user.id}.${name}`;
+export const loadDraft = (roomId) => read("localStorage", userKey(`draft.${roomId}`)) ?? "";
+export const saveDraft = (roomId, text) => write("localStorage", userKey(`draft.${roomId}`), text);
+export const loadLastRoomId = () => read("localStorage", userKey("room"));
+export const saveLastRoomId = (roomId) => write("localStorage", userKey("room"), roomId);
+export const loadUnsent = () => read("sessionStorage", userKey("unsent")) ?? [];
+export const saveUnsent = (items) => write("sessionStorage", userKey("unsent"), items);

@@ -57,7 +57,7 @@ async def take(house: House) -> None:
         path = f"/#/rooms/{room}"
         large = await crowd.guest(person=ada, path=path, viewport={"width": 1080, "height": 800})
         await large.says(COMMAND)
-        await expect(large["li.robot"]).to_be_visible()
+        await expect(large["li.bot"]).to_be_visible()
         await grace.posts("Coffee it is.", room)
         await large.sees("Coffee it is.")
         await shown(large, DOCS / "page.png")

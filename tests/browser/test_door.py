@@ -12,8 +12,8 @@ async def test_each_error_of_a_sign_up_stands_at_its_field(crowd: Crowd) -> None
     known = await crowd.chat.sign_up("known")
     new = await crowd.stranger()
     new.forgives("status of 4(00|09)")
-    await new["#card-switch"].click()
-    await new["#card-go"].click()
+    await new["#login-switch"].click()
+    await new["#login-submit"].click()
     for field in ("username", "email", "password"):
         await expect(new[f"#{field}-error"]).to_be_visible()
         await expect(new[f"#{field}"]).to_have_attribute("aria-invalid", "true")
@@ -30,7 +30,7 @@ async def test_each_error_of_a_sign_up_stands_at_its_field(crowd: Crowd) -> None
         await new["#password"].fill(password)
         await new["#password"].press("Enter")
         await expect(new[f"#{field}-error"]).to_contain_text(error)
-        await expect(new["#card .wrong:visible"]).to_have_count(1)
+        await expect(new["#login-form .wrong:visible"]).to_have_count(1)
         await expect(new[f"#{field}"]).to_be_focused()
 
 
@@ -40,21 +40,21 @@ async def test_who_has_an_account_logs_in_and_stays_in_until_he_logs_out(crowd: 
     visitor.forgives("status of 401")
     await visitor["#email"].fill(known.email)
     await visitor["#password"].fill("wrong horse")
-    await visitor["#card-go"].click()
+    await visitor["#login-submit"].click()
     await expect(visitor["#password-error"]).to_have_text("E-mail or password is wrong.")
     await visitor["#password"].fill(PASSWORD)
-    await visitor["#card-go"].click()
+    await visitor["#login-submit"].click()
     await visitor.is_in("General")
     await expect(visitor["#my-name"]).to_have_text(known.username)
     await visitor.page.reload()
     await visitor.is_in("General")
     await visitor.box.fill("a secret that stays unsaid")
     await visitor["#log-out"].click()
-    await expect(visitor["#card"]).to_be_visible()
+    await expect(visitor["#login-form"]).to_be_visible()
     assert visitor.page.url == visitor.url + "/"
     assert await visitor.page.evaluate("localStorage.length + sessionStorage.length") == 0
     await visitor.page.reload()
-    await expect(visitor["#card"]).to_be_visible()
+    await expect(visitor["#login-form"]).to_be_visible()
 
 
 async def test_a_server_that_is_away_is_said_at_the_door(crowd: Crowd) -> None:
@@ -63,8 +63,8 @@ async def test_a_server_that_is_away_is_said_at_the_door(crowd: Crowd) -> None:
     await visitor.page.route("**/v1/auth/*", lambda route: route.abort())
     await visitor["#email"].fill("somebody@example.com")
     await visitor["#password"].fill(PASSWORD)
-    await visitor["#card-go"].click()
-    await expect(visitor["#card-error"]).to_contain_text("cannot be reached")
+    await visitor["#login-submit"].click()
+    await expect(visitor["#login-error"]).to_contain_text("cannot be reached")
 
 
 async def test_the_token_is_in_no_address(crowd: Crowd) -> None:
@@ -88,11 +88,11 @@ async def test_a_session_that_ended_asks_to_log_in_and_keeps_drafts(crowd: Crowd
     await visitor.arrives(f"/#/rooms/{room}")
     await visitor.box.fill("half a thought")
     await line.breaks(4001)
-    await expect(visitor["#card-notice"]).to_contain_text("Your session has ended")
+    await expect(visitor["#login-notice"]).to_contain_text("Your session has ended")
     await expect(visitor["#email"]).to_have_value(person.email)
     await expect(visitor["#password"]).to_be_focused()
     await visitor["#password"].fill(PASSWORD)
-    await visitor["#card-go"].click()
+    await visitor["#login-submit"].click()
     await expect(visitor.page).to_have_url(re.compile(f"#/rooms/{room}$"))
     await expect(visitor.box).to_have_value("half a thought")
 
@@ -103,11 +103,11 @@ async def test_a_refused_token_leads_to_the_door(crowd: Crowd) -> None:
     visitor = await crowd.comes(person=person)
     visitor.forgives("WebSocket connection|status of 401")
     await visitor.page.goto(visitor.url)
-    await expect(visitor["#card-notice"]).to_contain_text("Your session has ended")
+    await expect(visitor["#login-notice"]).to_contain_text("Your session has ended")
 
 
 async def test_logging_out_in_one_tab_logs_out_the_other(crowd: Crowd) -> None:
     visitor = await crowd.guest()
     other = await (await crowd.tab(visitor)).arrives()
     await visitor["#log-out"].click()
-    await expect(other["#card"]).to_be_visible()
+    await expect(other["#login-form"]).to_be_visible()

@@ -10,7 +10,7 @@ from chat.http.static_files import FILES
 from tests.actors import unique
 from tests.browser.visitor import OFFLINE, Crowd, Line, Visitor
 
-BYTES = 60 * 1024
+BYTES = 100 * 1000
 
 
 async def test_the_page_is_small_and_soon_there(crowd: Crowd) -> None:
@@ -19,7 +19,7 @@ async def test_the_page_is_small_and_soon_there(crowd: Crowd) -> None:
     requests: list[str] = []
     visitor.page.on("request", lambda request: requests.append(request.url))
     await visitor.arrives()
-    await expect(visitor["#link-state"]).to_have_text("Online")
+    await expect(visitor["#connection-state"]).to_have_text("Online")
     usable: float = await visitor.page.evaluate("performance.now()")
     assert usable < 1000, "milliseconds"
     assert all(address.startswith(visitor.url) for address in requests), "it asks nobody but its own server"
@@ -35,8 +35,8 @@ async def test_no_view_has_what_keeps_people_out(crowd: Crowd) -> None:
             assert await with_whom.violations() == []
 
     door = await crowd.stranger(bypass_csp=True)  # axe's own needs are not the page's
-    await door["#card-switch"].click()
-    await door["#card-go"].click()
+    await door["#login-switch"].click()
+    await door["#login-submit"].click()
     await nothing_is_wrong(door, "light", "dark")
 
     host = await crowd.chat.sign_up("host")
@@ -48,9 +48,9 @@ async def test_no_view_has_what_keeps_people_out(crowd: Crowd) -> None:
     await visitor.sees("see https://example.com/")
     await nothing_is_wrong(visitor, "light")
     await visitor["#join"].click()
-    await expect(visitor["#messages .happened"]).to_have_count(2)
+    await expect(visitor["#messages .event"]).to_have_count(2)
     await visitor.says("/stock=AAPL.US")
-    await expect(visitor["li.robot"]).to_be_visible()
+    await expect(visitor["li.bot"]).to_be_visible()
     for text in ("mine", "mine, too"):
         await visitor.says(text)
         await visitor.sees(text)
@@ -58,22 +58,22 @@ async def test_no_view_has_what_keeps_people_out(crowd: Crowd) -> None:
     line.deaf = True
     await visitor.says("pending")
     await visitor.says("failed")
-    await expect(visitor["li.flying"]).to_have_count(2)
+    await expect(visitor["li.in-flight"]).to_have_count(2)
     client_id = line.said("failed")[0]["clientId"]
     line.says({"type": 14, "code": "unavailable", "chatmessage": "no", "clientId": client_id, "chatroomId": room})
     await expect(visitor["li.failed"]).to_be_visible()
     await (await crowd.chat.sign_up("speaker")).posts("unread", 1)
     await expect(visitor.room("General").locator(".count")).to_be_visible()
-    await visitor["#people-button"].click()
-    await expect(visitor["#people-list li"]).to_have_count(2)
+    await visitor["#members-button"].click()
+    await expect(visitor["#members-list li"]).to_have_count(2)
     await visitor.box.press_sequentially("/")
-    await expect(visitor["#hints"]).to_be_visible()
+    await expect(visitor["#suggestions"]).to_be_visible()
     await nothing_is_wrong(visitor, "light", "dark")
-    await visitor["#find"].click()
-    await visitor["#creator .primary"].click()
+    await visitor["#find-room"].click()
+    await visitor["#create-room .primary"].click()
     await expect(visitor["#new-name-error"]).to_be_visible()
     await nothing_is_wrong(visitor, "dark")
-    await visitor["#finder-close"].click()
+    await visitor["#room-dialog-close"].click()
     visitor.forgives("status of 404")
     await visitor.page.goto(f"{visitor.url}/#/rooms/99999999")
     await visitor.is_in("There is no such room")
@@ -88,8 +88,8 @@ async def test_a_broken_connection_is_told_to_everybody(crowd: Crowd) -> None:
     await crowd.house.falls()
     try:
         await expect(visitor["#banner"]).to_contain_text("The server cannot be reached")
-        await expect(visitor["#composer-note"]).to_contain_text("when the connection is back")
-        await expect(visitor["#hurry"]).to_be_visible()
+        await expect(visitor["#composer-hint"]).to_contain_text("when the connection is back")
+        await expect(visitor["#retry-now"]).to_be_visible()
         assert await visitor.violations() == []
     finally:
         await crowd.house.opens()
@@ -106,7 +106,7 @@ async def test_the_keyboard_alone_suffices(crowd: Crowd) -> None:
             await keyboard.press("Tab")
         raise AssertionError(f"{selector} cannot be reached")
 
-    await tabs_to("#card-switch")
+    await tabs_to("#login-switch")
     await keyboard.press("Enter")
     name = unique("keys")
     for text in (name, f"{name}@example.com", "correct horse"):
@@ -122,24 +122,24 @@ async def test_the_keyboard_alone_suffices(crowd: Crowd) -> None:
     await keyboard.press("Enter")
     await visitor.is_in("Random")
     await expect(visitor.box).to_be_focused()
-    await tabs_to("#find")
+    await tabs_to("#find-room")
     await keyboard.press("Enter")
     await tabs_to("#new-name")
     await keyboard.type(room := unique("keys"))
     await keyboard.press("Enter")
     await visitor.is_in(room)
-    await tabs_to("#people-button")
+    await tabs_to("#members-button")
     await keyboard.press("Enter")
-    await expect(visitor["#people-title"]).to_be_focused()
+    await expect(visitor["#members-title"]).to_be_focused()
     await keyboard.press("Escape")
-    await expect(visitor["#people"]).to_be_hidden()
-    await expect(visitor["#people-button"]).to_be_focused()
+    await expect(visitor["#members"]).to_be_hidden()
+    await expect(visitor["#members-button"]).to_be_focused()
     await tabs_to("#scroller")  # it scrolls by keys
     await visitor.page.reload()
     await visitor.is_in(room)
     await tabs_to("#log-out")
     await keyboard.press("Enter")
-    await expect(visitor["#card"]).to_be_visible()
+    await expect(visitor["#login-form"]).to_be_visible()
 
 
 async def test_what_is_said_is_announced(crowd: Crowd) -> None:
@@ -166,28 +166,28 @@ async def test_from_320_pixels_on_the_rooms_are_a_drawer(crowd: Crowd) -> None:
     visitor = await phone(crowd)
     await expect(visitor["li:not(.own) .bubble"]).to_have_count(2)
     await visitor.fits()
-    await expect(visitor["#side"]).to_be_hidden()
+    await expect(visitor["#sidebar"]).to_be_hidden()
     await visitor["#menu"].click()
-    await expect(visitor["#side"]).to_be_in_viewport(ratio=1)
+    await expect(visitor["#sidebar"]).to_be_in_viewport(ratio=1)
     await expect(visitor["#menu"]).to_have_attribute("aria-expanded", "true")
     await visitor.page.keyboard.press("Escape")
-    await expect(visitor["#side"]).to_be_hidden()
+    await expect(visitor["#sidebar"]).to_be_hidden()
     await expect(visitor["#menu"]).to_be_focused()
     await visitor["#menu"].click()
     await visitor.room("Random").click()
     await visitor.is_in("Random")
-    await expect(visitor["#side"]).to_be_hidden()
-    await visitor["#people-button"].click()
-    await expect(visitor["#people"]).to_be_in_viewport(ratio=1)
+    await expect(visitor["#sidebar"]).to_be_hidden()
+    await visitor["#members-button"].click()
+    await expect(visitor["#members"]).to_be_in_viewport(ratio=1)
     await visitor.fits()
-    await visitor["#people-close"].click()
+    await visitor["#members-close"].click()
     await visitor.box.fill(text := unique())
     await visitor["#composer .primary"].click()
     await visitor.sees(text)
     await expect(visitor["#composer .primary"]).to_be_in_viewport(ratio=1)
     door = await crowd.stranger(viewport={"width": 320, "height": 560})
-    await door["#card-switch"].click()
-    await door["#card-go"].click()
+    await door["#login-switch"].click()
+    await door["#login-submit"].click()
     await door.fits()
 
 
@@ -196,7 +196,7 @@ async def test_type_of_twice_the_size_fits(crowd: Crowd, width: int) -> None:
     visitor = await phone(crowd, width)
     await visitor["html"].evaluate("node => { node.style.fontSize = '200%' }")
     await visitor.fits()
-    for selector in ("#message", "#composer .primary", "#people-button"):
+    for selector in ("#message", "#composer .primary", "#members-button"):
         await expect(visitor[selector]).to_be_in_viewport(ratio=1)
     await expect(visitor["li .bubble"].last).to_be_in_viewport()
 

@@ -42,7 +42,7 @@ async def test_older_messages_come_while_scrolling_up_without_a_jump(crowd: Crow
         if await visitor.scroll_top() == 0 and await visitor["#top"].text_content() != "Loading older messages…":
             break
     await expect(visitor["#top"]).to_contain_text("This is the beginning of")
-    await expect(visitor["#messages .happened"]).to_contain_text("created")
+    await expect(visitor["#messages .event"]).to_contain_text("created")
 
 
 async def test_five_thousand_messages_keep_the_document_small_and_the_scrolling_smooth(crowd: Crowd) -> None:
@@ -115,7 +115,7 @@ async def test_days_have_lines_and_a_minute_of_one_author_one_head(crowd: Crowd)
     for text in ("a", "b", "c"):
         await speaker.posts(text, room)
     await visitor.sees("c")
-    assert await visitor["li:not(.own) .by time"].count() in (1, 2)  # two, if a minute has just ended
+    assert await visitor["li:not(.own) .byline time"].count() in (1, 2)  # two, if a minute has just ended
     await expect(visitor["li:not(.own) .name"].first).to_have_text(speaker.username)
     # The exact time is told on hover.
     title = await visitor.message("b").get_attribute("title")

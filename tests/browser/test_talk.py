@@ -34,8 +34,8 @@ async def test_two_people_chat_through_everything_that_may_happen(crowd: Crowd) 
     await ada.says("/stock=aapl.us")
     await ben.sees("/stock=aapl.us")
     for visitor in people:
-        await expect(visitor["li.robot .bubble"]).to_have_text("AAPL.US quote is $93.42 per share")
-        await expect(visitor["li.robot .tag"]).to_have_text("bot")
+        await expect(visitor["li.bot .bubble"]).to_have_text("AAPL.US quote is $93.42 per share")
+        await expect(visitor["li.bot .tag"]).to_have_text("bot")
 
     await ben.page.reload()
     await ben.is_in(name)
@@ -48,7 +48,7 @@ async def test_two_people_chat_through_everything_that_may_happen(crowd: Crowd) 
         await ada.says(f"into the dark {number}")
     await expect(ada["li.own .state"]).to_have_text(["Sending…"] * 3)
     await expect(ada["#banner"]).to_contain_text("cannot be reached")
-    await expect(ada["#link-state"]).to_have_text("Offline")
+    await expect(ada["#connection-state"]).to_have_text("Offline")
     await ben.box.press("End")
     await ben.box.press_sequentially(" but not lost")
     await crowd.house.opens()
@@ -56,7 +56,7 @@ async def test_two_people_chat_through_everything_that_may_happen(crowd: Crowd) 
         for number in range(3):
             await visitor.sees(f"into the dark {number}")
         await expect(visitor["#banner"]).to_be_hidden()
-        await expect(visitor["#link-state"]).to_have_text("Online")
+        await expect(visitor["#connection-state"]).to_have_text("Online")
     await expect(ada["li.own .state"]).to_have_count(0)
     await ben.box.press("Enter")
     for visitor in people:
@@ -64,7 +64,7 @@ async def test_two_people_chat_through_everything_that_may_happen(crowd: Crowd) 
         said = [text for text in await visitor.texts() if not text.startswith("/")]
         assert len(said) == len(set(said)) == 7
     await ada["#log-out"].click()
-    await expect(ada["#card"]).to_be_visible()
+    await expect(ada["#login-form"]).to_be_visible()
 
 
 async def test_a_message_is_pending_then_sent_then_part_of_the_log(crowd: Crowd) -> None:
@@ -77,7 +77,7 @@ async def test_a_message_is_pending_then_sent_then_part_of_the_log(crowd: Crowd)
         text = unique()
         await visitor.says(text)
         await visitor.sees(text)
-        await expect(visitor["li.flying .state"]).to_have_text("Sending…")
+        await expect(visitor["li.in-flight .state"]).to_have_text("Sending…")
         held = {int(re.findall(r'"type":(\d+)', frame)[0]): frame for frame in await frames(line, 2)}
         line.held.clear()
         line.says(held[first])
@@ -101,7 +101,7 @@ async def frames(line: Line, number: int) -> list[str]:
 async def unheard(visitor: Visitor, line: Line, text: str) -> str:
     """Says what does not reach the server; its clientId."""
     await visitor.says(text)
-    await expect(visitor["li.flying"]).to_have_count(1)
+    await expect(visitor["li.in-flight"]).to_have_count(1)
     async with asyncio.timeout(5):
         while not line.said(text):
             await asyncio.sleep(0.01)
@@ -120,7 +120,7 @@ async def test_a_command_is_shown_once_in_either_order(crowd: Crowd) -> None:
         await expect(visitor["li.own .state"]).to_have_count(0)
         await frames(line, 1)
         line.lets_go()
-        await expect(visitor["li.robot .bubble"].last).to_be_visible()
+        await expect(visitor["li.bot .bubble"].last).to_be_visible()
         await visitor.sees(code)
 
 
@@ -155,7 +155,7 @@ async def test_unsent_messages_survive_a_reload(crowd: Crowd) -> None:
     line.deaf = True
     text = unique()
     await visitor.says(text)
-    await expect(visitor["li.flying"]).to_have_count(1)
+    await expect(visitor["li.in-flight"]).to_have_count(1)
     await visitor.page.reload()
     await visitor.sees(text)
     await expect(visitor["li.own .state"]).to_have_count(0)
@@ -249,7 +249,7 @@ async def test_enter_sends_and_shift_enter_breaks_the_line(crowd: Crowd) -> None
     await visitor.sees(f"{first}\nsecond")
     await visitor.says("   ")
     await visitor.box.fill("x" * 4001)
-    await expect(visitor["#composer-note"]).to_have_text("Too long by 1 character")
+    await expect(visitor["#composer-hint"]).to_have_text("Too long by 1 character")
     await visitor.box.press("Enter")
     await expect(visitor.box).to_have_value("x" * 4001)
 
@@ -257,16 +257,16 @@ async def test_enter_sends_and_shift_enter_breaks_the_line(crowd: Crowd) -> None
 async def test_a_slash_offers_the_commands(crowd: Crowd) -> None:
     visitor = await crowd.guest()
     await visitor.box.press_sequentially("/s")
-    await expect(visitor["#hints [aria-selected=true]"]).to_contain_text("/stock=CODE")
-    await expect(visitor.box).to_have_attribute("aria-activedescendant", "hint-0")
+    await expect(visitor["#suggestions [aria-selected=true]"]).to_contain_text("/stock=CODE")
+    await expect(visitor.box).to_have_attribute("aria-activedescendant", "suggestion-0")
     await visitor.box.press("Escape")
-    await expect(visitor["#hints"]).to_be_hidden()
+    await expect(visitor["#suggestions"]).to_be_hidden()
     await visitor.box.press_sequentially("t")
     await visitor.box.press("Tab")
     await expect(visitor.box).to_have_value("/stock=")
-    await expect(visitor["#composer-note"]).to_contain_text("/stock=CODE")
+    await expect(visitor["#composer-hint"]).to_contain_text("/stock=CODE")
     await visitor.box.fill("/weather=Rome")
-    await expect(visitor["#composer-note"]).to_contain_text("There is no such command. Known: /stock=CODE")
+    await expect(visitor["#composer-hint"]).to_contain_text("There is no such command. Known: /stock=CODE")
     await visitor.box.press("Enter")
     await expect(visitor["li.failed .state"]).to_contain_text("no such command")
 
@@ -312,7 +312,7 @@ async def test_addresses_are_clickable_and_nothing_else_is(crowd: Crowd) -> None
 async def test_the_pauses_between_tries_grow_and_are_random(crowd: Crowd) -> None:
     visitor = await crowd.guest()
     bounds: list[list[float]] = await visitor.page.evaluate(
-        "import('/web/connection.js').then(({pause}) => [0, 1, 2, 3, 20].map(n => [pause(n, 0), pause(n, 1)]))"
+        "import('/web/connection.js').then(({backoffMs}) => [0, 1, 2, 3, 20].map(n => [backoffMs(n, 0), backoffMs(n, 1)]))"
     )
     assert bounds == [[500, 1000], [1000, 2000], [2000, 4000], [4000, 8000], [15000, 30000]]
 
@@ -321,11 +321,11 @@ async def test_it_comes_back_at_once_when_the_network_does_or_somebody_asks(crow
     visitor = await crowd.guest()
     visitor.forgives(OFFLINE)
     await crowd.house.falls()
-    await expect(visitor["#link-state"]).to_have_text("Offline")
+    await expect(visitor["#connection-state"]).to_have_text("Offline")
     await visitor.page.clock.install()  # from now on, no pause ends by itself
     await crowd.house.opens()
     await visitor.page.evaluate("window.dispatchEvent(new Event('online'))")
-    await expect(visitor["#link-state"]).to_have_text("Online")
+    await expect(visitor["#connection-state"]).to_have_text("Online")
 
 
 async def test_the_browser_s_word_that_it_is_offline_is_checked(crowd: Crowd) -> None:
@@ -335,12 +335,12 @@ async def test_the_browser_s_word_that_it_is_offline_is_checked(crowd: Crowd) ->
     await visitor.page.evaluate("window.dispatchEvent(new Event('offline'))")
     await visitor.says(text := unique())
     await visitor.sees(text)
-    await expect(visitor["#link-state"]).to_have_text("Online")
+    await expect(visitor["#connection-state"]).to_have_text("Online")
     await crowd.house.falls()
-    await expect(visitor["#link-state"]).not_to_have_text("Online")
+    await expect(visitor["#connection-state"]).not_to_have_text("Online")
     await visitor.page.context.set_offline(True)
     await expect(visitor["#banner"]).to_contain_text("You are offline")
     await crowd.house.opens()
     await visitor.page.context.set_offline(False)
-    await expect(visitor["#link-state"]).to_have_text("Online")
+    await expect(visitor["#connection-state"]).to_have_text("Online")
     await expect(visitor["#banner"]).to_be_hidden()

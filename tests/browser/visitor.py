@@ -150,11 +150,11 @@ class Visitor:
     async def signs_up(self, name: str) -> str:
         """By hand, at the card; the whole name."""
         username = unique(name)
-        await self["#card-switch"].click()
+        await self["#login-switch"].click()
         await self["#username"].fill(username)
         await self["#email"].fill(f"{username}@example.com")
         await self["#password"].fill(PASSWORD)
-        await self["#card-go"].click()
+        await self["#login-submit"].click()
         await self.is_in("General")
         return username
 
