@@ -7,7 +7,7 @@ import { on } from "./events.js";
 import * as members from "./members.js";
 import { openRoomDialog } from "./room_dialog.js";
 import * as sidebar from "./sidebar.js";
-import { loadLastRoomId, logOut, saveLastRoomId } from "./storage.js";
+import { loadLastRoomId, logOut, savedLogin, saveLastRoomId } from "./storage.js";
 import * as store from "./store.js";
 import * as timeline from "./timeline.js";
 
@@ -44,7 +44,8 @@ listen("retry-now", "click", retryNow);
 listen("join", "click", () => store.join(room).then(composer.focus, ({ message }) => setText("join-text", message)));
 $("app").hidden = false;
 setText("room-name", "Connecting…");
-store.start();
+sidebar.showUser(savedLogin.user);
+store.start(savedLogin.user);
 
 // Opens the room that the address names; without one, the room that was open last.
 async function route() {

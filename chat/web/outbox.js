@@ -12,9 +12,13 @@ const MAX_IN_FLIGHT = 32; // items without an answer; far below the server's lim
 const DEFAULT_RETRY_MS = 1_000;
 const RETRY_MARGIN_MS = 10;
 
-// {clientId, roomId, text, state, at, error}
-let items = loadUnsent().map((item) => ({ ...item, at: new Date(item.at) }));
+let items = []; // {clientId, roomId, text, state, at, error}
 let blockedUntil = 0;
+
+// Takes over what was unsent when the page was left.
+export function restore() {
+	items = loadUnsent().map((item) => ({ ...item, at: new Date(item.at) }));
+}
 
 export const itemsOf = (roomId) => items.filter((item) => item.roomId === roomId);
 export const find = (clientId) => items.find((item) => item.clientId === clientId);

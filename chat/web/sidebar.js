@@ -4,14 +4,12 @@ import { $, avatar, h, listen, setText } from "./dom.js";
 import { on } from "./events.js";
 import { badge } from "./format.js";
 import { logOut } from "./storage.js";
-import { joinedRooms, me, unreadCount } from "./store.js";
+import { joinedRooms, unreadCount } from "./store.js";
 
 const RENDER_DELAY_MS = 30; // not an animation frame: hidden tabs have none, and the title is for them
 
 let current, timer;
 
-$("me").prepend(avatar(me.username));
-setText("my-name", me.username);
 listen("log-out", "click", () => logOut({ expired: false }));
 listen("menu", "click", () => setDrawer(true));
 listen("sidebar-close", "click", () => setDrawer(false));
@@ -22,6 +20,11 @@ on("connection", ({ name }) => {
 	setText("connection-state", { online: "Online", connecting: "Connecting…" }[name] ?? "Offline");
 	$("connection-state").className = name;
 });
+
+export function showUser({ username }) {
+	$("me").prepend(avatar(username));
+	setText("my-name", username);
+}
 
 // On phones the list is a drawer; the rest of the page is inert while it is open.
 export function setDrawer(isOpen) {

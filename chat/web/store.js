@@ -1,7 +1,9 @@
-// What this page knows: the rooms, their logs, and what is unread.
+// What this page knows: the user, the rooms, their logs, and what is unread.
 //
 // After each hello every room is resumed from where its log ends. If the server says `complete`, nothing is missing.
 // Otherwise the gap is read from …/events; if it is too long to be read, the log begins anew at the room's end.
+//
+// Nothing happens before `start`.
 
 import { call, sentence } from "./api.js";
 import * as connection from "./connection.js";
@@ -9,7 +11,6 @@ import { emit, on } from "./events.js";
 import * as outbox from "./outbox.js";
 import { ACTION, FRAME } from "./protocol.js";
 import { RoomLog } from "./room_log.js";
-import { savedLogin } from "./storage.js";
 
 const PAGE_EVENTS = 100; // of one request while the user reads back
 const GAP_PAGE_EVENTS = 1_000; // of one request while a gap is read
@@ -18,11 +19,21 @@ const BACKGROUND_ENTRIES = 200; // entries that a room keeps while it is not ope
 const READ_MARKER_DELAY_MS = 400; // between two read markers of a room
 const DEFAULT_RETRY_MS = 1_000;
 
-export const me = savedLogin.user;
+export let me; // {id, username, email}
 export const rooms = new Map(); // id → room, see upsertRoom
 export let limits = { messageChars: 4000 };
 export let isReady = false; // the rooms of the hello are known
 let epoch, current;
+
+// Connects as this user, and follows what comes.
+export function start(user) {
+	me = user;
+	outbox.restore();
+	on("connection", ({ name }) => name !== "online" && outbox.requeueInFlight());
+	on("frame", onFrame);
+	window.addEventListener("pagehide", () => joinedRooms().forEach((room) => room.readTimer && sendReadMarker(room)));
+	connection.start(() => joinedRooms().map(resumeFrame)[0]);
+}
 
 export const unreadCount = (room) => (room.member ? Math.max(0, room.lastMessageNo - room.readMessageNo) : 0);
 export const joinedRooms = () =>
@@ -71,8 +82,6 @@ export function markRead(room) {
 	emit("rooms");
 }
 
-window.addEventListener("pagehide", () => joinedRooms().forEach((room) => room.readTimer && sendReadMarker(room)));
-
 const sendReadMarker = (room) =>
 	connection.send({ type: FRAME.READ_MARKER, chatroomId: room.id, messageNo: room.readMessageNo });
 
@@ -96,8 +105,7 @@ export function loadOlder(room) {
 	return room.loading;
 }
 
-on("connection", ({ name }) => name !== "online" && outbox.requeueInFlight());
-on("frame", (frame) => {
+function onFrame(frame) {
 	const room = rooms.get(frame.chatroomId);
 	if (frame.type === FRAME.HELLO) onHello(frame);
 	else if (frame.type === FRAME.ACK) onAck(frame);
@@ -108,7 +116,7 @@ on("frame", (frame) => {
 	else if (frame.type === FRAME.MESSAGE) onCommand(room, frame);
 	else if (frame.type === FRAME.READ_MARKER) room.readMessageNo = Math.max(room.readMessageNo, frame.messageNo);
 	emit("rooms");
-});
+}
 
 function onHello(frame) {
 	if (epoch && epoch !== frame.epoch) rooms.clear(); // another epoch: the numbers of the events begin anew
@@ -234,5 +242,3 @@ function upsertRoom(facts) {
 	emit("rooms");
 	return room;
 }
-
-export const start = () => connection.start(() => joinedRooms().map(resumeFrame)[0]);
