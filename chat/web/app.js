@@ -53,7 +53,7 @@ async function route() {
 	if (!id) {
 		const joined = store.joinedRooms();
 		const first = joined.find((each) => each.id === loadLastRoomId()) ?? joined[0];
-		if (!first) return showNoRoom("You are in no room", "Find one to join, or create your own.");
+		if (!first) return showNoRoom("You are not in a room", "Find a room to join, or create one.");
 		history.replaceState(null, "", `#/rooms/${first.id}`); // no further step for the Back button
 		return route();
 	}
@@ -68,7 +68,7 @@ async function route() {
 	}
 	if (pendingRoomId) return; // the user has gone on to another room
 	if (requested) showRoom(requested);
-	else showNoRoom("There is no such room", "It may have been closed, or the link is wrong.");
+	else showNoRoom("There is no such room", "It may have been deleted, or the link may be wrong.");
 }
 
 function showRoom(next) {

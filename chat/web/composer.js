@@ -9,7 +9,7 @@ import { loadDraft, saveDraft } from "./storage.js";
 import { limits } from "./store.js";
 import { scrollToEnd } from "./timeline.js";
 
-const COMMANDS = [{ name: "/stock", usage: "/stock=CODE", about: "a share’s price, as in /stock=AAPL.US" }];
+const COMMANDS = [{ name: "/stock", usage: "/stock=CODE", about: "the price of a share, for example /stock=AAPL.US" }];
 
 const box = $("message");
 let room, suggestions = [];
@@ -69,10 +69,10 @@ function updateHint() {
 	const [, name] = /^(\/\w{1,32})=.*$/.exec(text) ?? [];
 	const command = COMMANDS.find((each) => each.name === name);
 	setText("composer-hint",
-		left < 0 ? `Too long by ${count(-left, "character")}`
+		left < 0 ? `The message is ${count(-left, "character")} too long.`
 		: command ? `${command.usage} – ${command.about}`
-		: name ? `There is no such command. Known: ${COMMANDS.map(({ usage }) => usage)}`
-		: connection.state.name === "online" ? "" : "What you send now goes out when the connection is back");
+		: name ? `Unknown command. Try ${COMMANDS.map(({ usage }) => usage).join(", ")}.`
+		: connection.state.name === "online" ? "" : "Messages will be sent when the connection is back.");
 	box.setAttribute("aria-invalid", left < 0);
 }
 

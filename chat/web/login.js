@@ -6,8 +6,8 @@ import { takeExpiredEmail } from "./storage.js";
 
 const FIELDS = ["username", "email", "password"];
 const LABELS = {
-	login: ["Log in", "New here?", "Create an account"],
-	signup: ["Sign up", "Been here before?", "Log in"],
+	login: ["Log in", "No account yet?", "Create an account"],
+	signup: ["Sign up", "Already have an account?", "Log in"],
 };
 
 let mode; // "login" or "signup": also the last part of the address
@@ -16,7 +16,7 @@ let mode; // "login" or "signup": also the last part of the address
 export function openLogin(onLogin) {
 	const email = takeExpiredEmail();
 	if (email) {
-		setTextOrHide("login-notice", "Your session has ended. Log in again: your drafts are kept.");
+		setTextOrHide("login-notice", "Your session has ended. Log in again. Your drafts are kept.");
 		$("email").value = email;
 	}
 	listen("login-switch", "click", () => setMode(mode === "login" ? "signup" : "login"));
@@ -64,10 +64,10 @@ function showFormErrors(errors) {
 
 function validate({ username, email, password }) {
 	const errors = {};
-	if (username === "") errors.username = "Choose a name.";
+	if (username === "") errors.username = "Enter a user name.";
 	if (!email.trim()) errors.email = "Enter your e-mail address.";
 	if (!password) errors.password = "Enter a password.";
-	else if (mode === "signup" && password.length < 8) errors.password = "At least 8 characters, please.";
+	else if (mode === "signup" && password.length < 8) errors.password = "The password needs at least 8 characters.";
 	return errors;
 }
 

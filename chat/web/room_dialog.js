@@ -10,7 +10,7 @@ listen("room-dialog-close", "click", () => dialog.close());
 listen("create-room", "submit", async (event) => {
 	event.preventDefault();
 	const name = $("new-name").value.trim();
-	showErrors({ "new-name": name ? "" : "A room needs a name." }, "new-name");
+	showErrors({ "new-name": name ? "" : "Enter a name for the room." }, "new-name");
 	if (!name) return;
 	try {
 		closeAndOpen(await createRoom(name, $("new-topic").value.trim()));
@@ -27,7 +27,7 @@ export async function openRoomDialog() {
 	try {
 		const others = (await fetchRooms()).filter(({ member }) => !member);
 		others.sort((a, b) => a.name.localeCompare(b.name));
-		renderRooms(others, others.length ? "" : "You are in every room there is.");
+		renderRooms(others, others.length ? "" : "You are in all rooms already.");
 	} catch ({ message }) {
 		renderRooms([], message);
 	}

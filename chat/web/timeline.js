@@ -167,13 +167,13 @@ function updateEdges() {
 	$("top").replaceChildren(
 		h("span", null, room.error ? "Older messages could not be loaded. "
 			: isAtBeginning ? `This is the beginning of ${room.name}.` : "Loading older messages…"),
-		isEmpty ? "Say hello, or ask the robot: /stock=AAPL.US" : "");
+		isEmpty ? "Say hello, or ask the bot for a share price: /stock=AAPL.US" : "");
 	if (room.error) $("top").append(h("button", { class: "link", onclick: () => loadOlder(room) }, "Try again"));
 	if (low === 0 && log.first > 1 && !room.error && scroller.scrollTop < NEAR_EDGE_PX) loadOlder(room);
 	updateRead();
 	$("pill").hidden = pinnedToBottom;
 	$("pill").className = newBelow ? "unread" : "";
-	setText("pill-text", newBelow ? count(newBelow, "new message") : "To the latest");
+	setText("pill-text", newBelow ? count(newBelow, "new message") : "Jump to the latest");
 }
 
 // What is visible at the end of the room has been read.

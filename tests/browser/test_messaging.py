@@ -247,7 +247,7 @@ async def test_enter_sends_and_shift_enter_breaks_the_line(users: BrowserUsers) 
     await user.sees(f"{first}\nsecond")
     await user.says("   ")
     await user.box.fill("x" * 4001)
-    await expect(user["#composer-hint"]).to_have_text("Too long by 1 character")
+    await expect(user["#composer-hint"]).to_have_text("The message is 1 character too long.")
     await user.box.press("Enter")
     await expect(user.box).to_have_value("x" * 4001)
 
@@ -264,7 +264,7 @@ async def test_a_slash_offers_the_commands(users: BrowserUsers) -> None:
     await expect(user.box).to_have_value("/stock=")
     await expect(user["#composer-hint"]).to_contain_text("/stock=CODE")
     await user.box.fill("/weather=Rome")
-    await expect(user["#composer-hint"]).to_contain_text("There is no such command. Known: /stock=CODE")
+    await expect(user["#composer-hint"]).to_contain_text("Unknown command. Try /stock=CODE.")
     await user.box.press("Enter")
     await expect(user["li.failed .state"]).to_contain_text("no such command")
 

@@ -98,7 +98,7 @@ async def test_users_who_read_back_stay_in_place_and_see_what_is_new(users: Brow
     host = await users.chat.sign_up("speaker")
     await expect(user["#pill"]).to_be_hidden()
     await user.scrolls(-900)
-    await expect(user["#pill-text"]).to_have_text("To the latest")
+    await expect(user["#pill-text"]).to_have_text("Jump to the latest")
     before = await user.page.evaluate(FIRST_ROW)
     await host.posts("one", room)
     await expect(user["#pill-text"]).to_have_text("1 new message")
