@@ -60,7 +60,7 @@ async function route() {
 	pendingRoomId = id;
 	let requested = store.rooms.get(id);
 	try {
-		if (!requested?.member) requested = await store.fetchRoom(id);
+		if (!requested?.isMember) requested = await store.fetchRoom(id);
 	} catch ({ message }) {
 		return showNoRoom("This room could not be opened", message);
 	} finally {
@@ -85,7 +85,7 @@ function showRoom(next) {
 	sidebar.setDrawer(false);
 	renderFacts();
 	// On a touch screen the focus would bring up the keyboard.
-	if (room.member && matchMedia("(hover: hover)").matches) composer.focus();
+	if (room.isMember && matchMedia("(hover: hover)").matches) composer.focus();
 	else $("room-name").focus();
 }
 
@@ -109,8 +109,8 @@ function showInViews(next) {
 // The topic, and whether the user may write.
 function renderFacts() {
 	setTextOrHide("room-topic", room.topic);
-	$("composer").hidden = !room.member;
-	$("join-bar").hidden = room.member;
+	$("composer").hidden = !room.isMember;
+	$("join-bar").hidden = room.isMember;
 	setText("join-text", `You are reading ${room.name} as a guest.`);
 }
 

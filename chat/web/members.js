@@ -35,9 +35,9 @@ function toggle(isOpen) {
 }
 
 function updateCount() {
-	$("members-button").hidden = !room?.members;
-	setText("members-count", count(room?.members ?? 0, "person", "people"));
-	$("leave").hidden = !room?.member;
+	$("members-button").hidden = !room?.memberCount;
+	setText("members-count", count(room?.memberCount ?? 0, "person", "people"));
+	$("leave").hidden = !room?.isMember;
 }
 
 async function refresh() {

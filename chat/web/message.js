@@ -53,10 +53,10 @@ export function renderEntry({ at, frame, item }, { isOwn, startsGroup, day }) {
 		h("div", { class: "message" }, startsGroup && !isOwn ? avatar(name, isBot) : null, body));
 }
 
-function renderState({ state, error, clientId }) {
+function renderState({ state, error, requestId }) {
 	if (state !== "failed") return h("p", { class: "state" }, state === "sent" ? "Sent" : "Sending…");
 	const button = (label, action) => h("button", { class: "link", onclick: () => {
-		action(clientId);
+		action(requestId);
 		$("message").focus();
 	} }, label);
 	return h("div", { class: "state" }, h("span", { class: "wrong" }, `Not sent. ${error}`),

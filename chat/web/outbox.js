@@ -1,4 +1,4 @@
-// The messages of this user that the log does not show yet. An item keeps its clientId through every attempt,
+// The messages of this user that the log does not show yet. An item keeps its requestId through every attempt,
 // connection and reload, so that the server stores it once.
 //
 //   waiting ⇄ in-flight → sent (until its event is in the log)        failed: the user may retry or discard
@@ -12,28 +12,29 @@ const MAX_IN_FLIGHT = 32; // items without an answer; far below the server's lim
 const DEFAULT_RETRY_MS = 1_000;
 const RETRY_MARGIN_MS = 10;
 
-let items = []; // {clientId, roomId, text, state, at, error}
+let items = []; // {requestId, roomId, text, state, at, error}
 let blockedUntil = 0;
 
 // Takes over what was unsent when the page was left.
 export function restore() {
-	items = loadUnsent().map((item) => ({ ...item, at: new Date(item.at) }));
+	// Version 1.0 stored the requestId as clientId.
+	items = loadUnsent().map(({ clientId, ...item }) => ({ requestId: clientId, ...item, at: new Date(item.at) }));
 }
 
 export const itemsOf = (roomId) => items.filter((item) => item.roomId === roomId);
-export const find = (clientId) => items.find((item) => item.clientId === clientId);
+export const find = (requestId) => items.find((item) => item.requestId === requestId);
 
 export function add(roomId, text) {
 	// Not crypto.randomUUID: browsers have it only on localhost and over https.
-	const clientId = Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("-");
-	items.push({ clientId, roomId, text });
-	retry(clientId);
+	const requestId = Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("-");
+	items.push({ requestId, roomId, text });
+	retry(requestId);
 }
 
-export const retry = (clientId) => update(find(clientId), { state: "waiting", at: new Date() });
+export const retry = (requestId) => update(find(requestId), { state: "waiting", at: new Date() });
 
-export function remove(clientId) {
-	const item = find(clientId);
+export function remove(requestId) {
+	const item = find(requestId);
 	if (!item) return;
 	items = items.filter((other) => other !== item);
 	update(item, {});
@@ -44,11 +45,11 @@ export const markSent = (item, { createdAt }) => update(item, { state: "sent", a
 
 // Removes what is stored: the room's log begins anew, so the events will not come.
 export function dropSent(roomId) {
-	for (const { state, clientId } of itemsOf(roomId)) if (state === "sent") remove(clientId);
+	for (const { state, requestId } of itemsOf(roomId)) if (state === "sent") remove(requestId);
 }
 
-export function onError({ clientId, code, retryMs = DEFAULT_RETRY_MS }, error) {
-	const item = find(clientId);
+export function onError({ requestId, code, retryMs = DEFAULT_RETRY_MS }, error) {
+	const item = find(requestId);
 	if (item?.state !== "in-flight") return;
 	// unknown: it may be stored, and the answer to a second attempt says so
 	const isTemporary = ["rate_limited", "unknown"].includes(code);
@@ -70,8 +71,8 @@ export function flush() {
 	for (const item of items) {
 		if (item.state !== "waiting") continue;
 		if (inFlight >= MAX_IN_FLIGHT || Date.now() < blockedUntil) return;
-		const { clientId, roomId, text } = item;
-		if (!send({ type: FRAME.MESSAGE, chatroomId: roomId, chatmessage: text, clientId })) return;
+		const { requestId, roomId, text } = item;
+		if (!send({ type: FRAME.MESSAGE, chatroomId: roomId, chatmessage: text, requestId })) return;
 		item.state = "in-flight";
 		inFlight += 1;
 	}

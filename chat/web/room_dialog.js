@@ -25,7 +25,7 @@ export async function openRoomDialog() {
 	renderRooms([], "Loading…");
 	dialog.showModal();
 	try {
-		const others = (await fetchRooms()).filter(({ member }) => !member);
+		const others = (await fetchRooms()).filter(({ isMember }) => !isMember);
 		others.sort((a, b) => a.name.localeCompare(b.name));
 		renderRooms(others, others.length ? "" : "You are in all rooms already.");
 	} catch ({ message }) {
@@ -45,7 +45,7 @@ function renderRooms(rooms, hint) {
 
 function roomItem(room) {
 	const onclick = () => join(room).then(() => closeAndOpen(room), ({ message }) => setText("room-dialog-hint", message));
-	const details = [room.topic, count(room.members, "person", "people")].filter(Boolean).join(" · ");
+	const details = [room.topic, count(room.memberCount, "person", "people")].filter(Boolean).join(" · ");
 	return h("li", null,
 		h("div", null, h("bdi", { class: "name" }, room.name), h("p", { class: "muted" }, details)),
 		h("button", { class: "quiet", onclick }, "Join", h("span", { class: "sr-only" }, ` ${room.name}`)));

@@ -31,9 +31,9 @@ export class RoomLog {
 
 	// Adds a command. Returns false if it is there already.
 	addCommand(frame) {
-		if (this.commandIds.has(frame.clientId)) return false;
-		this.commandIds.add(frame.clientId);
-		this.entries.push({ key: frame.clientId, at: new Date(), frame });
+		if (this.commandIds.has(frame.requestId)) return false;
+		this.commandIds.add(frame.requestId);
+		this.entries.push({ key: frame.requestId, at: new Date(), frame });
 		return true;
 	}
 

@@ -35,9 +35,9 @@ export function start(user) {
 	connection.start(() => joinedRooms().map(resumeFrame)[0]);
 }
 
-export const unreadCount = (room) => (room.member ? Math.max(0, room.lastMessageNo - room.readMessageNo) : 0);
+export const unreadCount = (room) => (room.isMember ? Math.max(0, room.lastMessageNo - room.readMessageNo) : 0);
 export const joinedRooms = () =>
-	[...rooms.values()].filter((room) => room.member).sort((a, b) => a.name.localeCompare(b.name));
+	[...rooms.values()].filter((room) => room.isMember).sort((a, b) => a.name.localeCompare(b.name));
 
 const roomPath = ({ id }) => `/v1/chat/rooms/${id}`;
 const resumeFrame = (room) => ({ type: FRAME.RESUME, chatroomId: room.id, after: room.log.last, epoch });
@@ -122,10 +122,10 @@ function onHello(frame) {
 	if (epoch && epoch !== frame.epoch) rooms.clear(); // another epoch: the numbers of the events begin anew
 	({ epoch, limits } = frame);
 	isReady = false; // upsertRoom must not take these for rooms that the user has just joined
-	for (const room of rooms.values()) room.member = false;
+	for (const room of rooms.values()) room.isMember = false;
 	for (const { chatroomId, name, seq, messageNo, readMessageNo } of frame.rooms) {
 		const room = upsertRoom({ id: chatroomId, name, lastSeq: seq, lastMessageNo: messageNo, readMessageNo });
-		room.member = true;
+		room.isMember = true;
 		connection.send(resumeFrame(room));
 		if (room.readMessageNo > readMessageNo) sendReadMarker(room);
 	}
@@ -186,8 +186,8 @@ function applyEvent(room, frame) {
 }
 
 // What is in the log is no longer in the outbox.
-function dropFromOutbox({ clientId, userId }) {
-	if (userId === me.id) outbox.remove(clientId);
+function dropFromOutbox({ requestId, userId }) {
+	if (userId === me.id) outbox.remove(requestId);
 }
 
 function onCommand(room, frame) {
@@ -199,19 +199,19 @@ function onCommand(room, frame) {
 
 // The ack of a message and its event come in either order.
 function onAck(frame) {
-	const item = outbox.find(frame.clientId);
+	const item = outbox.find(frame.requestId);
 	const room = rooms.get(item?.roomId);
 	if (!room) return;
 	if (!frame.seq) {
 		// A command: its frame may have come already, or may be lost.
-		const { clientId, text } = item;
-		onCommand(room, { type: FRAME.MESSAGE, chatmessage: text, userId: me.id, username: me.username, clientId });
-	} else if (frame.seq <= room.log.last) outbox.remove(frame.clientId);
+		const { requestId, text } = item;
+		onCommand(room, { type: FRAME.MESSAGE, chatmessage: text, userId: me.id, username: me.username, requestId });
+	} else if (frame.seq <= room.log.last) outbox.remove(frame.requestId);
 	else outbox.markSent(item, frame);
 }
 
 function onError(room, frame) {
-	if (frame.clientId) outbox.onError(frame, sentence(frame.chatmessage));
+	if (frame.requestId) outbox.onError(frame, sentence(frame.chatmessage));
 	else if (room && frame.code === "not_found") onLeft(room);
 	else if (room && frame.code === "unavailable") {
 		setTimeout(() => connection.send(resumeFrame(room)), frame.retryMs ?? DEFAULT_RETRY_MS);
@@ -219,15 +219,15 @@ function onError(room, frame) {
 }
 
 function onJoined(room) {
-	if (room.member) return;
-	room.member = true;
+	if (room.isMember) return;
+	room.isMember = true;
 	room.readMessageNo = room.lastMessageNo;
 	connection.send(resumeFrame(room)); // changes nothing if the room is live already
 	emit("rooms");
 }
 
 function onLeft(room) {
-	room.member = false;
+	room.isMember = false;
 	emit("rooms");
 }
 
@@ -235,10 +235,10 @@ function onLeft(room) {
 function upsertRoom(facts) {
 	const room = rooms.get(facts.id) ?? { id: facts.id, topic: "", lastMessageNo: 0, readMessageNo: 0 };
 	rooms.set(room.id, room);
-	for (const name of ["name", "topic", "members"]) room[name] = facts[name] ?? room[name];
+	for (const name of ["name", "topic", "memberCount"]) room[name] = facts[name] ?? room[name];
 	room.log ??= new RoomLog(facts.lastSeq);
 	for (const name of ["lastMessageNo", "readMessageNo"]) room[name] = Math.max(room[name], facts[name] ?? 0);
-	if (facts.member && isReady) onJoined(room); // created here, or joined in another tab
+	if (facts.isMember && isReady) onJoined(room); // created here, or joined in another tab
 	emit("rooms");
 	return room;
 }

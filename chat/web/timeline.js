@@ -79,7 +79,7 @@ function moveWindow(by) {
 function render() {
 	renderRequest = null;
 	if (!room) return;
-	const items = itemsOf(room.id).map((item) => ({ key: item.clientId, at: item.at, item }));
+	const items = itemsOf(room.id).map((item) => ({ key: item.requestId, at: item.at, item }));
 	entries = [...room.log.entries, ...items];
 	updateWindow();
 	const anchor = pinnedToBottom ? null : scrollAnchor();

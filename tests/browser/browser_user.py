@@ -68,7 +68,7 @@ class RestartableServer:
         with contextlib.closing(psycopg2.connect(self.settings.database_url)) as connection, connection:
             connection.cursor().execute(
                 """
-                INSERT INTO events (room_id, seq, kind, user_id, body, message_no, client_id, created_at)
+                INSERT INTO events (room_id, seq, kind, user_id, body, message_no, request_id, created_at)
                 SELECT %(room)s, n + 1, 1, %(user)s, 'message ' || n || repeat(' and more', n %% 17), n, 'fill-' || n,
                     now() - make_interval(secs => (%(messages)s - n) * %(days)s * 86400.0 / %(messages)s)
                 FROM generate_series(1, %(messages)s) AS n;

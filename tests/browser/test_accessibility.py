@@ -65,9 +65,9 @@ async def test_axe_finds_no_violation_in_any_view(users: BrowserUsers) -> None:
     await user.says("pending")
     await user.says("failed")
     await expect(user["li.in-flight"]).to_have_count(2)
-    client_id = socket.sent_messages("failed")[0]["clientId"]
+    request_id = socket.sent_messages("failed")[0]["requestId"]
     socket.inject(
-        {"type": ERROR, "code": "unavailable", "chatmessage": "no", "clientId": client_id, "chatroomId": room}
+        {"type": ERROR, "code": "unavailable", "chatmessage": "no", "requestId": request_id, "chatroomId": room}
     )
     await expect(user["li.failed"]).to_be_visible()
     await (await users.chat.sign_up("speaker")).posts("unread", 1)

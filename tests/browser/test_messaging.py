@@ -99,11 +99,11 @@ async def test_a_message_is_pending_then_sent_then_part_of_the_log(users: Browse
 
 
 async def says_in_vain(user: BrowserUser, socket: SocketInterceptor, text: str) -> str:
-    """Send a message that does not reach the server. Return its clientId."""
+    """Send a message that does not reach the server. Return its requestId."""
     socket.drops_sent = True
     await user.says(text)
     await expect(user["li.in-flight"]).to_have_count(1)
-    return str((await socket.wait_until_sent(text))["clientId"])
+    return str((await socket.wait_until_sent(text))["requestId"])
 
 
 async def test_a_command_is_shown_once_in_either_order(users: BrowserUsers) -> None:
@@ -126,21 +126,21 @@ async def test_a_refused_message_offers_retry_with_the_same_id_and_discard(users
     user = await users.logged_in()
     socket = await SocketInterceptor.install(user)
     await user.opens()
-    client_id = await says_in_vain(user, socket, text := unique())
+    request_id = await says_in_vain(user, socket, text := unique())
     socket.inject(
-        {"type": ERROR, "code": "unavailable", "chatmessage": "too busy", "clientId": client_id, "chatroomId": 1}
+        {"type": ERROR, "code": "unavailable", "chatmessage": "too busy", "requestId": request_id, "chatroomId": 1}
     )
     await expect(user["li.failed .state"]).to_contain_text("Not sent. Too busy.")
     socket.drops_sent = False
     await user["li.failed"].get_by_role("button", name="Retry").click()
     await expect(user["li.own .state"]).to_have_count(0)
-    assert [frame["clientId"] for frame in socket.sent_messages(text)] == [client_id] * 2
+    assert [frame["requestId"] for frame in socket.sent_messages(text)] == [request_id] * 2
     await user.sees(text)
     await user.page.reload()
     await user.sees(text)
 
-    client_id = await says_in_vain(user, socket, "never mind")
-    socket.inject({"type": ERROR, "code": "busy", "chatmessage": "no", "clientId": client_id, "chatroomId": 1})
+    request_id = await says_in_vain(user, socket, "never mind")
+    socket.inject({"type": ERROR, "code": "busy", "chatmessage": "no", "requestId": request_id, "chatroomId": 1})
     await user["li.failed"].get_by_role("button", name="Discard").click()
     await expect(user.message("never mind")).to_have_count(0)
     await expect(user.box).to_be_focused()
@@ -164,13 +164,13 @@ async def test_a_message_is_repeated_if_it_may_be_stored_or_came_too_fast(users:
     user = await users.logged_in()
     socket = await SocketInterceptor.install(user)
     await user.opens()
-    client_id = await says_in_vain(user, socket, text := unique())
+    request_id = await says_in_vain(user, socket, text := unique())
     socket.drops_sent = False
     socket.inject(
-        {"type": ERROR, "code": code, "chatmessage": "?", "clientId": client_id, "retryMs": 50, "chatroomId": 1}
+        {"type": ERROR, "code": code, "chatmessage": "?", "requestId": request_id, "retryMs": 50, "chatroomId": 1}
     )
     await expect(user["li.own .state"]).to_have_count(0)
-    assert [frame["clientId"] for frame in socket.sent_messages(text)] == [client_id] * 2
+    assert [frame["requestId"] for frame in socket.sent_messages(text)] == [request_id] * 2
 
 
 async def test_without_an_answer_the_connection_is_given_up(users: BrowserUsers) -> None:
@@ -187,7 +187,7 @@ async def test_without_an_answer_the_connection_is_given_up(users: BrowserUsers)
     await expect(user["li.own .state"]).to_have_count(0)
     await user.sees(text)
     # The new connection resumed the room, which brought the event, or the message was sent again with the same id.
-    assert len({frame["clientId"] for frame in socket.sent_messages(text)}) == 1
+    assert len({frame["requestId"] for frame in socket.sent_messages(text)}) == 1
     assert len([frame for frame in socket.sent if frame["type"] == RESUMED and frame["chatroomId"] == 1]) == 2
 
 
