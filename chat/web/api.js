@@ -1,28 +1,28 @@
-// REST: one call, one answer or one error.
+// REST calls: each returns the JSON of the response or throws one kind of error.
 
-import { leave, session } from "./keep.js";
+import { logOut, savedLogin } from "./storage.js";
 
-const PATIENCE_MS = 15_000;
+const REQUEST_TIMEOUT_MS = 15_000;
 
-// The answer's JSON, null for none. Throws {status, code, message}: a text for people; status 0 is no answer.
-// The token travels in a header, never in an address.
+// Returns the response's JSON, null if it has none. Throws {status, code, message}: `message` is a text for people, and
+// status 0 means that there was no response. The token travels in a header, never in an address.
 export async function call(method, path, body) {
 	const headers = {};
-	if (session) headers.Authorization = `Bearer ${session.token}`;
+	if (savedLogin) headers.Authorization = `Bearer ${savedLogin.token}`;
 	if (body) headers["Content-Type"] = "application/json";
-	let response, answer;
+	let response, json;
 	try {
-		const signal = AbortSignal.timeout(PATIENCE_MS);
+		const signal = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
 		response = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal });
-		answer = response.status === 204 ? null : await response.json();
-		if (response.ok) return answer;
+		json = response.status === 204 ? null : await response.json();
+		if (response.ok) return json;
 	} catch {
 		throw { status: 0, message: "The server cannot be reached. Check the connection and try again." };
 	}
-	const { code, message } = answer.error;
-	if (session && response.status === 401) leave({ ended: true });
+	const { code, message } = json.error;
+	if (savedLogin && response.status === 401) logOut({ expired: true });
 	throw { status: response.status, code, message: sentence(message) };
 }
 
-// The server's texts begin small and end without a dot.
+// A text of the server with a capital letter and a full stop.
 export const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");

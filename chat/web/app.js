@@ -1,120 +1,136 @@
-// The chat of one session: shows the room that the address bar names, and says how the connection stands.
+// The chat of a user who is logged in: shows the room that the address names, and how the connection stands.
 
-import { on } from "./bus.js";
-import { focus, write } from "./composer.js";
-import { $, listen, onShown, say, text } from "./dom.js";
-import { find } from "./finder.js";
-import * as keep from "./keep.js";
-import * as people from "./people.js";
-import { drawer, mark } from "./side.js";
+import * as composer from "./composer.js";
+import { retryNow } from "./connection.js";
+import { $, listen, onVisible, setText, setTextOrHide } from "./dom.js";
+import { on } from "./events.js";
+import * as members from "./members.js";
+import { openRoomDialog } from "./room_dialog.js";
+import * as sidebar from "./sidebar.js";
+import { loadLastRoomId, logOut, savedLogin, saveLastRoomId } from "./storage.js";
 import * as store from "./store.js";
 import * as timeline from "./timeline.js";
-import { hurry } from "./wire.js";
 
-const BLINK_MS = 700; // shorter is not worth a word
-const SPEECH_MS = 600; // a busy room is read out in portions
+const BANNER_DELAY_MS = 700; // shorter interruptions are not mentioned
+const BANNER_UPDATE_MS = 250;
+const ANNOUNCE_DELAY_MS = 600; // screen readers are told of several messages at once
+const MAX_ANNOUNCED = 3; // above it, only their number is announced
 
-let room, routing, lost, ticker, speaker, speech = [];
+let room; // undefined before the first is shown, null while none is
+let pendingRoomId; // of the room that is being opened
+let lostSince, bannerTimer, announceTimer, announcements = [];
 
-on("link", linked);
+on("connection", onConnection);
 on("rooms", () => {
-	if (!store.greeted || routing !== undefined) return;
-	if (room && store.rooms.get(room.id) === room) facts();
+	if (!store.isReady || pendingRoomId !== undefined) return;
+	if (room && store.rooms.get(room.id) === room) renderFacts();
 	else if (room !== null) route();
 });
-on("heard", (where, { username, chatmessage }) => {
+on("message", (where, { username, chatmessage }) => {
 	if (where !== room) return;
-	speech.push(`${username}: ${chatmessage}`);
-	speaker ??= setTimeout(() => {
-		text("announcer", speech.length > 3 ? `${speech.length} new messages` : speech.join("\n"));
-		speech = [];
-		speaker = null;
-	}, SPEECH_MS);
+	announcements.push(`${username}: ${chatmessage}`);
+	announceTimer ??= setTimeout(() => {
+		const { length } = announcements;
+		setText("announcer", length > MAX_ANNOUNCED ? `${length} new messages` : announcements.join("\n"));
+		announcements = [];
+		announceTimer = null;
+	}, ANNOUNCE_DELAY_MS);
 });
 window.addEventListener("hashchange", route);
-onShown(() => store.greeted && store.refresh().catch(() => {})); // rooms made in another tab
-listen("find", "click", find);
-listen("hurry", "click", hurry);
-listen("empty-find", "click", find);
-listen("join", "click", () => store.join(room).then(focus, ({ message }) => text("join-text", message)));
+onVisible(() => store.isReady && store.fetchRooms().catch(() => {})); // rooms created in another tab
+listen("find-room", "click", openRoomDialog);
+listen("empty-find-room", "click", openRoomDialog);
+listen("retry-now", "click", retryNow);
+listen("join", "click", () => store.join(room).then(composer.focus, ({ message }) => setText("join-text", message)));
 $("app").hidden = false;
-text("room-name", "Connecting…");
-store.start();
+setText("room-name", "Connecting…");
+sidebar.showUser(savedLogin.user);
+store.start(savedLogin.user);
 
+// Opens the room that the address names; without one, the room that was open last.
 async function route() {
-	const asked = Number(/^#\/rooms\/(\d{1,15})$/.exec(location.hash)?.[1]);
-	if (!asked) {
-		const mine = store.mine();
-		const first = mine.find(({ id }) => id === keep.lastRoom()) ?? mine[0];
-		if (!first) return none("You are in no room", "Find one to join, or create your own.");
-		history.replaceState(null, "", `#/rooms/${first.id}`); // not one more step to go back through
+	const id = Number(/^#\/rooms\/(\d{1,15})$/.exec(location.hash)?.[1]);
+	if (!id) {
+		const joined = store.joinedRooms();
+		const first = joined.find((each) => each.id === loadLastRoomId()) ?? joined[0];
+		if (!first) return showNoRoom("You are not in a room", "Find a room to join, or create one.");
+		history.replaceState(null, "", `#/rooms/${first.id}`); // no further step for the Back button
 		return route();
 	}
-	routing = asked;
-	let found = store.rooms.get(asked);
+	pendingRoomId = id;
+	let requested = store.rooms.get(id);
 	try {
-		if (!found?.member) found = await store.look(asked);
+		if (!requested?.isMember) requested = await store.fetchRoom(id);
 	} catch ({ message }) {
-		return none("This room could not be opened", message);
+		return showNoRoom("This room could not be opened", message);
 	} finally {
-		if (routing === asked) routing = undefined;
+		if (pendingRoomId === id) pendingRoomId = undefined;
 	}
-	if (routing) return; // the reader went on
-	if (found) enter(found);
-	else none("There is no such room", "It may have been closed, or the link is wrong.");
+	if (pendingRoomId) return; // the user has gone on to another room
+	if (requested) showRoom(requested);
+	else showNoRoom("There is no such room", "It may have been deleted, or the link may be wrong.");
 }
 
-function enter(next) {
-	const fresh = room !== next;
+function showRoom(next) {
+	const isNew = room !== next;
 	room = next;
-	keep.keepLastRoom(room.id);
-	text("room-name", room.name);
+	saveLastRoomId(room.id);
+	setText("room-name", room.name);
 	$("empty").hidden = true;
-	if (fresh) for (const view of [store, timeline, people]) view.show(room);
-	if (fresh) write(room);
-	mark(room);
-	drawer(false);
-	facts();
+	if (isNew) {
+		showInViews(room);
+		composer.openRoom(room);
+	}
+	sidebar.setCurrent(room);
+	sidebar.setDrawer(false);
+	renderFacts();
 	// On a touch screen the focus would bring up the keyboard.
-	if (room.member && matchMedia("(hover: hover)").matches) focus();
+	if (room.isMember && matchMedia("(hover: hover)").matches) composer.focus();
 	else $("room-name").focus();
 }
 
-function facts() {
-	say("room-topic", room.topic);
-	$("composer").hidden = !room.member;
-	$("join-bar").hidden = room.member;
-	text("join-text", `You are reading ${room.name} as a guest.`);
-}
-
-function none(title, words) {
+function showNoRoom(title, text) {
 	room = null;
-	for (const view of [store, timeline, people]) view.show();
-	mark();
-	text("room-name", title);
-	say("room-topic");
+	showInViews(null);
+	sidebar.setCurrent(null);
+	setText("room-name", title);
+	setTextOrHide("room-topic", "");
 	$("composer").hidden = $("join-bar").hidden = true;
 	$("empty").hidden = false;
-	text("empty-text", words);
+	setText("empty-text", text);
 }
 
-function linked({ name, until, attempt }) {
-	clearInterval(ticker);
-	if (name === "ended") return keep.leave({ ended: true });
+function showInViews(next) {
+	store.setCurrent(next);
+	timeline.show(next);
+	members.show(next);
+}
+
+// The topic, and whether the user may write.
+function renderFacts() {
+	setTextOrHide("room-topic", room.topic);
+	$("composer").hidden = !room.isMember;
+	$("join-bar").hidden = room.isMember;
+	setText("join-text", `You are reading ${room.name} as a guest.`);
+}
+
+function onConnection({ name, until, attempt }) {
+	clearInterval(bannerTimer);
+	if (name === "ended") return logOut({ expired: true });
 	if (name === "online") {
-		lost = null;
+		lostSince = null;
 		$("banner").hidden = true;
 		return;
 	}
 	if (name === "connecting" && !attempt) return;
-	lost ??= Date.now();
-	const draw = () => {
-		if (Date.now() - lost < BLINK_MS) return;
+	lostSince ??= Date.now();
+	const renderBanner = () => {
+		if (Date.now() - lostSince < BANNER_DELAY_MS) return;
 		const seconds = Math.max(0, Math.ceil((until - Date.now()) / 1000));
-		const why = navigator.onLine ? "The server cannot be reached." : "You are offline.";
-		text("banner-text", `${why} ${until ? `Trying again in ${seconds} s.` : "Trying to connect…"}`);
+		const reason = navigator.onLine ? "The server cannot be reached." : "You are offline.";
+		setText("banner-text", `${reason} ${until ? `Trying again in ${seconds} s.` : "Trying to connect…"}`);
 		$("banner").hidden = false;
 	};
-	draw();
-	ticker = setInterval(draw, 250);
+	renderBanner();
+	bannerTimer = setInterval(renderBanner, BANNER_UPDATE_MS);
 }

@@ -1,96 +1,96 @@
-// Where the user writes. Each room keeps its draft.
+// The box in which the user writes, with a draft for each room and the list of commands.
 
-import { on } from "./bus.js";
-import { $, h, listen, text } from "./dom.js";
-import { draft, keepDraft } from "./keep.js";
+import * as connection from "./connection.js";
+import { $, h, listen, setText } from "./dom.js";
+import { on } from "./events.js";
+import { count } from "./format.js";
 import { add } from "./outbox.js";
+import { loadDraft, saveDraft } from "./storage.js";
 import { limits } from "./store.js";
-import { toEnd } from "./timeline.js";
-import { link } from "./wire.js";
-import { count } from "./words.js";
+import { scrollToEnd } from "./timeline.js";
 
-const COMMANDS = [{ name: "/stock", form: "/stock=CODE", about: "a share’s price, as in /stock=AAPL.US" }];
+const COMMANDS = [{ name: "/stock", usage: "/stock=CODE", about: "the price of a share, for example /stock=AAPL.US" }];
 
 const box = $("message");
-let room, offered = [];
+let room, suggestions = [];
 
-export function write(to) {
-	room = to;
-	box.value = draft(room.id);
+export function openRoom(next) {
+	room = next;
+	box.value = loadDraft(room.id);
 	box.placeholder = `Message ${room.name}`;
 	box.setAttribute("aria-label", box.placeholder);
-	changed();
+	onInput();
 }
 
 export const focus = () => box.focus({ preventScroll: true });
 
-on("link", note);
-box.addEventListener("blur", () => offer([]));
-box.addEventListener("input", changed);
+on("connection", updateHint);
+box.addEventListener("blur", () => suggest([]));
+box.addEventListener("input", onInput);
 box.addEventListener("keydown", (event) => {
 	const { key } = event;
-	if (event.isComposing) return; // Enter that ends a word of an input method
-	if (offered.length && (key === "Enter" || key === "Tab")) accept(offered[0]);
-	else if (offered.length && key === "Escape") offer([]);
-	else if (key === "Enter" && !event.shiftKey) say();
+	if (event.isComposing) return; // this Enter ends a word of an input method
+	if (suggestions.length && (key === "Enter" || key === "Tab")) accept(suggestions[0]);
+	else if (suggestions.length && key === "Escape") suggest([]);
+	else if (key === "Enter" && !event.shiftKey) submit();
 	else return;
 	event.preventDefault();
 });
 listen("composer", "submit", (event) => {
 	event.preventDefault();
-	say();
+	submit();
 });
 
-function changed() {
-	keepDraft(room.id, box.value);
+function onInput() {
+	saveDraft(room.id, box.value);
 	box.style.height = "auto";
 	box.style.height = `${box.scrollHeight}px`;
-	note();
-	offer(/^\/\w*$/.test(box.value) ? COMMANDS.filter(({ name }) => name.startsWith(box.value)) : []);
+	updateHint();
+	suggest(/^\/\w*$/.test(box.value) ? COMMANDS.filter(({ name }) => name.startsWith(box.value)) : []);
 }
 
-function say() {
-	const words = clean();
+function submit() {
+	const text = cleanText();
 	focus();
-	if (!words || left(words) < 0) return;
+	if (!text || charsLeft(text) < 0) return;
 	box.value = "";
-	changed();
-	add(room.id, words);
-	toEnd();
+	onInput();
+	add(room.id, text);
+	scrollToEnd();
 }
 
-// As the server takes it: other invisible characters than line breaks are refused there.
-const clean = () => box.value.replaceAll("\t", "    ").replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, "").trim();
-const left = (words) => limits.messageChars - [...words].length;
+// The text in the form that the server accepts: line breaks are the only control characters in it.
+const cleanText = () => box.value.replaceAll("\t", "    ").replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, "").trim();
+const charsLeft = (text) => limits.messageChars - [...text].length;
 
-function note() {
-	const words = clean();
-	const free = left(words);
-	const [, name] = /^(\/\w{1,32})=.*$/.exec(words) ?? [];
-	const known = COMMANDS.find((command) => command.name === name);
-	text("composer-note",
-		free < 0 ? `Too long by ${count(-free, "character")}`
-		: known ? `${known.form} – ${known.about}`
-		: name ? `There is no such command. Known: ${COMMANDS.map(({ form }) => form)}`
-		: link.name === "online" ? "" : "What you send now goes out when the connection is back");
-	box.setAttribute("aria-invalid", free < 0);
+function updateHint() {
+	const text = cleanText();
+	const left = charsLeft(text);
+	const [, name] = /^(\/\w{1,32})=.*$/.exec(text) ?? [];
+	const command = COMMANDS.find((each) => each.name === name);
+	setText("composer-hint",
+		left < 0 ? `The message is ${count(-left, "character")} too long.`
+		: command ? `${command.usage} – ${command.about}`
+		: name ? `Unknown command. Try ${COMMANDS.map(({ usage }) => usage).join(", ")}.`
+		: connection.state.name === "online" ? "" : "Messages will be sent when the connection is back.");
+	box.setAttribute("aria-invalid", left < 0);
 }
 
-function offer(commands) {
-	offered = commands;
-	$("hints").hidden = !commands.length;
-	$("hints").replaceChildren(...commands.map((command, index) => {
+function suggest(commands) {
+	suggestions = commands;
+	$("suggestions").hidden = !commands.length;
+	$("suggestions").replaceChildren(...commands.map((command, index) => {
 		const onmousedown = (event) => {
 			event.preventDefault(); // the box keeps the focus
 			accept(command);
 		};
-		const props = { id: `hint-${index}`, role: "option", "aria-selected": index === 0, onmousedown };
-		return h("li", props, `${command.form} – ${command.about}`);
+		const props = { id: `suggestion-${index}`, role: "option", "aria-selected": index === 0, onmousedown };
+		return h("li", props, `${command.usage} – ${command.about}`);
 	}));
-	box.setAttribute("aria-activedescendant", commands.length ? "hint-0" : "");
+	box.setAttribute("aria-activedescendant", commands.length ? "suggestion-0" : "");
 }
 
 function accept({ name }) {
 	box.value = `${name}=`;
-	changed();
+	onInput();
 }

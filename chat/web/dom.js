@@ -1,10 +1,10 @@
-// Elements, made and found. Text becomes text nodes: nothing here makes markup of a message.
+// Elements: how to find, make and fill them. Text always becomes text nodes, never markup.
 
 export const $ = (id) => document.getElementById(id);
-export const text = (id, words) => ($(id).textContent = words ?? "");
+export const setText = (id, text) => ($(id).textContent = text ?? "");
 export const listen = (id, type, listener) => $(id).addEventListener(type, listener);
-export const visible = () => document.visibilityState === "visible";
-export const onShown = (listener) => document.addEventListener("visibilitychange", () => visible() && listener());
+export const isVisible = () => document.visibilityState === "visible";
+export const onVisible = (listener) => document.addEventListener("visibilitychange", () => isVisible() && listener());
 
 // h("a", {href, onclick}, "text", child, null)
 export function h(tag, props, ...children) {
@@ -17,25 +17,26 @@ export function h(tag, props, ...children) {
 	return node;
 }
 
-export function say(id, words) {
-	text(id, words);
-	$(id).hidden = !words;
+// Sets the text of an element, and hides the element while the text is empty.
+export function setTextOrHide(id, text) {
+	setText(id, text);
+	$(id).hidden = !text;
 }
 
-// Each field's error, beside it; the first gets the focus.
-export function mark(errors, ...ids) {
+// Shows each field's error beside the field, and moves the focus to the first field that has one.
+export function showErrors(errors, ...ids) {
 	for (const id of ids) {
-		say(`${id}-error`, errors[id]);
+		setTextOrHide(`${id}-error`, errors[id]);
 		$(id).setAttribute("aria-invalid", Boolean(errors[id]));
 	}
 	$(ids.find((id) => errors[id]))?.focus();
 }
 
-// Somebody's picture.
-export function avatar(name, robot) {
+// A user's picture: initials on a colour that depends on the name.
+export function avatar(name, isBot) {
 	let hash = 0;
 	for (const letter of name) hash = (hash * 31 + letter.charCodeAt(0)) % 997;
-	const node = h("span", { class: `avatar ${robot ? "robot" : `hue${hash % 4}`}`, "aria-hidden": "true" });
-	node.append(robot ? $("robot").content.cloneNode(true) : [...name].slice(0, 2).join("").toUpperCase());
+	const node = h("span", { class: `avatar ${isBot ? "bot" : `hue${hash % 4}`}`, "aria-hidden": "true" });
+	node.append(isBot ? $("bot-avatar").content.cloneNode(true) : [...name].slice(0, 2).join("").toUpperCase());
 	return node;
 }

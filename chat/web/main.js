@@ -1,14 +1,14 @@
-// Whoever has a session chats, everybody else stands at the door.
+// Entry point: users who are logged in see the chat, all others the log-in form.
 
-import { open } from "./door.js";
-import { enter, session } from "./keep.js";
+import { openLogin } from "./login.js";
+import { savedLogin, saveLogin } from "./storage.js";
 
-const chat = () => import("./app.js");
+const openChat = () => import("./app.js");
 
-if (session) chat();
+if (savedLogin) openChat();
 else {
-	open((fresh) => {
-		enter(fresh);
-		chat();
+	openLogin((login) => {
+		saveLogin(login);
+		openChat();
 	});
 }

@@ -1,74 +1,87 @@
-// What the user said and the log does not show yet. Through every try, connection and reload it keeps its clientId: so it
-// is stored once.
+// The messages of this user that the log does not show yet. An item keeps its requestId through every attempt,
+// connection and reload, so that the server stores it once.
 //
-//   waiting ⇄ flying → sent (the echo takes it away)        failed: retry or discard
+//   waiting ⇄ in-flight → sent (until its event is in the log)        failed: the user may retry or discard
 
-import { tell } from "./bus.js";
-import { keepUnsent, unsent } from "./keep.js";
-import { send } from "./wire.js";
+import { send } from "./connection.js";
+import { emit } from "./events.js";
+import { FRAME } from "./protocol.js";
+import { loadUnsent, saveUnsent } from "./storage.js";
 
-const FLYING = 32; // unanswered at a time: far below what the server allows
+const MAX_IN_FLIGHT = 32; // items without an answer; far below the server's limit
+const DEFAULT_RETRY_MS = 1_000;
+const RETRY_MARGIN_MS = 10;
 
-let items = unsent().map((item) => ({ ...item, at: new Date(item.at) }));
-let quietUntil = 0;
+let items = []; // {requestId, roomId, text, state, at, error}
+let blockedUntil = 0;
 
-export const sending = (roomId) => items.filter((item) => item.roomId === roomId);
-export const find = (clientId) => items.find((item) => item.clientId === clientId);
+// Takes over what was unsent when the page was left.
+export function restore() {
+	// Version 1.0 stored the requestId as clientId.
+	items = loadUnsent().map(({ clientId, ...item }) => ({ requestId: clientId, ...item, at: new Date(item.at) }));
+}
+
+export const itemsOf = (roomId) => items.filter((item) => item.roomId === roomId);
+export const find = (requestId) => items.find((item) => item.requestId === requestId);
 
 export function add(roomId, text) {
-	// Not crypto.randomUUID: it is missing over plain http from another machine.
-	const clientId = Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("-");
-	items.push({ clientId, roomId, text });
-	retry(clientId);
+	// Not crypto.randomUUID: browsers have it only on localhost and over https.
+	const requestId = Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("-");
+	items.push({ requestId, roomId, text });
+	retry(requestId);
 }
 
-export const retry = (clientId) => change(find(clientId), { state: "waiting", at: new Date() });
+export const retry = (requestId) => update(find(requestId), { state: "waiting", at: new Date() });
 
-export function remove(clientId) {
-	const item = find(clientId);
+export function remove(requestId) {
+	const item = find(requestId);
 	if (!item) return;
-	items = items.filter((each) => each !== item);
-	change(item, {});
+	items = items.filter((other) => other !== item);
+	update(item, {});
 }
 
-// The echo will take its place.
-export const stored = (item, { createdAt }) => change(item, { state: "sent", at: new Date(createdAt) });
+// The server has stored the item; its event will replace it.
+export const markSent = (item, { createdAt }) => update(item, { state: "sent", at: new Date(createdAt) });
 
-// The log begins anew: of what is stored there will be no echo.
-export const passed = (roomId) => sending(roomId).forEach(({ state, clientId }) => state === "sent" && remove(clientId));
+// Removes what is stored: the room's log begins anew, so the events will not come.
+export function dropSent(roomId) {
+	for (const { state, requestId } of itemsOf(roomId)) if (state === "sent") remove(requestId);
+}
 
-export function refused({ clientId, code, retryMs = 1000 }, error) {
-	const item = find(clientId);
-	if (item?.state !== "flying") return;
-	const again = ["rate_limited", "unknown"].includes(code); // unknown: ask again, and learn
-	if (again) {
-		quietUntil = Date.now() + retryMs;
-		setTimeout(pump, retryMs + 10);
+export function onError({ requestId, code, retryMs = DEFAULT_RETRY_MS }, error) {
+	const item = find(requestId);
+	if (item?.state !== "in-flight") return;
+	// unknown: it may be stored, and the answer to a second attempt says so
+	const isTemporary = ["rate_limited", "unknown"].includes(code);
+	if (isTemporary) {
+		blockedUntil = Date.now() + retryMs;
+		setTimeout(flush, retryMs + RETRY_MARGIN_MS);
 	}
-	change(item, { error, state: again ? "waiting" : "failed" });
+	update(item, { error, state: isTemporary ? "waiting" : "failed" });
 }
 
-// The connection is gone: what is on its way goes again after the next hello.
-export function grounded() {
-	for (const item of items) if (item.state === "flying") change(item, { state: "waiting" });
+// The connection is lost: items without an answer are sent again after the next hello.
+export function requeueInFlight() {
+	for (const item of items) if (item.state === "in-flight") update(item, { state: "waiting" });
 }
 
-export function pump() {
-	let flying = items.filter(({ state }) => state === "flying").length;
+// Sends what is waiting, in order, as far as the connection and the limits allow.
+export function flush() {
+	let inFlight = items.filter(({ state }) => state === "in-flight").length;
 	for (const item of items) {
 		if (item.state !== "waiting") continue;
-		if (flying >= FLYING || Date.now() < quietUntil) return;
-		const { clientId, roomId, text } = item;
-		if (!send({ type: 1, chatroomId: roomId, chatmessage: text, clientId })) return;
-		item.state = "flying";
-		flying += 1;
+		if (inFlight >= MAX_IN_FLIGHT || Date.now() < blockedUntil) return;
+		const { requestId, roomId, text } = item;
+		if (!send({ type: FRAME.MESSAGE, chatroomId: roomId, chatmessage: text, requestId })) return;
+		item.state = "in-flight";
+		inFlight += 1;
 	}
 }
 
-function change(item, facts) {
-	Object.assign(item, facts);
-	pump();
-	const left = items.filter(({ state }) => state !== "sent");
-	keepUnsent(left.map((each) => ({ ...each, state: each.state === "failed" ? "failed" : "waiting" })));
-	tell("log", item.roomId);
+function update(item, changes) {
+	Object.assign(item, changes);
+	flush();
+	const unsent = items.filter(({ state }) => state !== "sent");
+	saveUnsent(unsent.map((each) => ({ ...each, state: each.state === "failed" ? "failed" : "waiting" })));
+	emit("log", item.roomId);
 }

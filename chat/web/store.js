@@ -1,228 +1,244 @@
-// What this page knows: the rooms, their logs, what is unread.
+// What this page knows: the user, the rooms, their logs, and what is unread.
 //
-// After each hello every room is resumed from where its log ends. Verdict `complete`: nothing is missing. Else the gap is
-// read from …/events, or, where nobody would read it all, the log begins anew at its end.
+// After each hello every room is resumed from where its log ends. If the server says `complete`, nothing is missing.
+// Otherwise the gap is read from …/events; if it is too long to be read, the log begins anew at the room's end.
+//
+// Nothing happens before `start`.
 
 import { call, sentence } from "./api.js";
-import { on, tell } from "./bus.js";
-import { session } from "./keep.js";
-import { RoomLog } from "./log.js";
+import * as connection from "./connection.js";
+import { emit, on } from "./events.js";
 import * as outbox from "./outbox.js";
-import { open, send } from "./wire.js";
+import { ACTION, FRAME } from "./protocol.js";
+import { RoomLog } from "./room_log.js";
 
-const PAGE = 100; // events at a time while reading back
-const LONG_GAP = 2000; // events; beyond it the log begins anew
-const KEPT = 200; // entries of a room that nobody looks at
-const READ_MS = 400; // between two read frames
+const PAGE_EVENTS = 100; // of one request while the user reads back
+const GAP_PAGE_EVENTS = 1_000; // of one request while a gap is read
+const MAX_GAP_EVENTS = 2_000; // a longer gap is not read
+const BACKGROUND_ENTRIES = 200; // entries that a room keeps while it is not open
+const READ_MARKER_DELAY_MS = 400; // between two read markers of a room
+const DEFAULT_RETRY_MS = 1_000;
 
-export const me = session.user;
-export const rooms = new Map(); // id → {id, name, topic, members, member, messageNo, readNo, log, …}
+export let me; // {id, username, email}
+export const rooms = new Map(); // id → room, see upsertRoom
 export let limits = { messageChars: 4000 };
-export let greeted = false; // the first hello was here
+export let isReady = false; // the rooms of the hello are known
 let epoch, current;
 
-export const unread = (room) => (room.member ? Math.max(0, room.messageNo - room.readNo) : 0);
-export const mine = () =>
-	[...rooms.values()].filter((room) => room.member).sort((a, b) => a.name.localeCompare(b.name));
+// Connects as this user, and follows what comes.
+export function start(user) {
+	me = user;
+	outbox.restore();
+	on("connection", ({ name }) => name !== "online" && outbox.requeueInFlight());
+	on("frame", onFrame);
+	window.addEventListener("pagehide", () => joinedRooms().forEach((room) => room.readTimer && sendReadMarker(room)));
+	connection.start(() => joinedRooms().map(resumeFrame)[0]);
+}
 
-const address = ({ id }) => `/v1/chat/rooms/${id}`;
-const resume = (room) => ({ type: 11, chatroomId: room.id, after: room.log.last, epoch });
+export const unreadCount = (room) => (room.isMember ? Math.max(0, room.lastMessageNo - room.readMessageNo) : 0);
+export const joinedRooms = () =>
+	[...rooms.values()].filter((room) => room.isMember).sort((a, b) => a.name.localeCompare(b.name));
 
-export const refresh = async () => (await call("GET", "/v1/chat/rooms")).map(meet);
+const roomPath = ({ id }) => `/v1/chat/rooms/${id}`;
+const resumeFrame = (room) => ({ type: FRAME.RESUME, chatroomId: room.id, after: room.log.last, epoch });
 
-// One room anew; null: there is none.
-export async function look(id) {
+export const fetchRooms = async () => (await call("GET", "/v1/chat/rooms")).map(upsertRoom);
+
+// Returns null if there is no such room.
+export async function fetchRoom(id) {
 	try {
-		return meet(await call("GET", address({ id })));
+		return upsertRoom(await call("GET", roomPath({ id })));
 	} catch (error) {
 		if (error.status === 404) return null;
 		throw error;
 	}
 }
 
-export function show(room) {
+// The room that is open; the logs of the others are kept short.
+export function setCurrent(room) {
 	current = room;
 }
 
 export async function join(room) {
-	await call("PUT", `${address(room)}/members/me`);
-	entered(room);
+	await call("PUT", `${roomPath(room)}/members/me`);
+	onJoined(room);
 }
 
 export async function leave(room) {
-	await call("DELETE", `${address(room)}/members/me`);
-	left(room);
+	await call("DELETE", `${roomPath(room)}/members/me`);
+	onLeft(room);
 }
 
-export const create = async (name, topic) => meet(await call("POST", "/v1/chat/rooms", { name, topic }));
+export const createRoom = async (name, topic) => upsertRoom(await call("POST", "/v1/chat/rooms", { name, topic }));
 
-export function read(room) {
-	if (!unread(room)) return;
-	room.readNo = room.messageNo;
-	room.reading ??= setTimeout(() => {
-		room.reading = null;
-		tellRead(room);
-	}, READ_MS);
-	tell("rooms");
+// Everything in the room has been read.
+export function markRead(room) {
+	if (!unreadCount(room)) return;
+	room.readMessageNo = room.lastMessageNo;
+	room.readTimer ??= setTimeout(() => {
+		room.readTimer = null;
+		sendReadMarker(room);
+	}, READ_MARKER_DELAY_MS);
+	emit("rooms");
 }
 
-window.addEventListener("pagehide", () => mine().forEach((room) => room.reading && tellRead(room)));
-const tellRead = (room) => send({ type: 17, chatroomId: room.id, messageNo: room.readNo });
+const sendReadMarker = (room) =>
+	connection.send({ type: FRAME.READ_MARKER, chatroomId: room.id, messageNo: room.readMessageNo });
 
-// One page more of what was before; or `room.error`.
-export function older(room) {
+// Reads the page of events before the log's first one. If that fails, `room.error` says why.
+export function loadOlder(room) {
 	const { log } = room;
 	const { first } = log;
 	room.error = null;
-	const after = Math.max(0, first - 1 - PAGE);
-	room.loading ??= call("GET", `${address(room)}/events?after=${after}&limit=${first - 1 - after}`)
+	const after = Math.max(0, first - 1 - PAGE_EVENTS);
+	room.loading ??= call("GET", `${roomPath(room)}/events?after=${after}&limit=${first - 1 - after}`)
 		.then((frames) => {
 			if (room.log !== log || log.first !== first) return;
 			log.prepend(frames);
-			frames.forEach(arrived);
+			frames.forEach(dropFromOutbox);
 		})
 		.catch(({ message }) => (room.error = message))
 		.finally(() => {
 			room.loading = null;
-			tell("log", room.id);
+			emit("log", room.id);
 		});
 	return room.loading;
 }
 
-on("link", ({ name }) => name !== "online" && outbox.grounded());
-on("frame", (frame) => {
+function onFrame(frame) {
 	const room = rooms.get(frame.chatroomId);
-	if (frame.type === 10) hello(frame);
-	else if (frame.type === 13) ack(frame);
-	else if (frame.type === 14) refused(room, frame);
-	else if (frame.seq) event(room, frame);
+	if (frame.type === FRAME.HELLO) onHello(frame);
+	else if (frame.type === FRAME.ACK) onAck(frame);
+	else if (frame.type === FRAME.ERROR) onError(room, frame);
+	else if (frame.seq) onEvent(room, frame);
 	else if (!room) return;
-	else if (frame.type === 11) verdict(room, frame);
-	else if (frame.type === 1) line(room, frame);
-	else if (frame.type === 17) room.readNo = Math.max(room.readNo, frame.messageNo);
-	tell("rooms");
-});
+	else if (frame.type === FRAME.RESUME) onResumed(room, frame);
+	else if (frame.type === FRAME.MESSAGE) onCommand(room, frame);
+	else if (frame.type === FRAME.READ_MARKER) room.readMessageNo = Math.max(room.readMessageNo, frame.messageNo);
+	emit("rooms");
+}
 
-function hello(frame) {
-	if (epoch && epoch !== frame.epoch) rooms.clear(); // the numbers have begun anew
+function onHello(frame) {
+	if (epoch && epoch !== frame.epoch) rooms.clear(); // another epoch: the numbers of the events begin anew
 	({ epoch, limits } = frame);
-	greeted = false; // rooms are met, not entered
-	for (const room of rooms.values()) room.member = false;
+	isReady = false; // upsertRoom must not take these for rooms that the user has just joined
+	for (const room of rooms.values()) room.isMember = false;
 	for (const { chatroomId, name, seq, messageNo, readMessageNo } of frame.rooms) {
-		const room = meet({ id: chatroomId, name, lastSeq: seq, lastMessageNo: messageNo, readMessageNo });
-		room.member = true;
-		send(resume(room));
-		if (room.readNo > readMessageNo) tellRead(room);
+		const room = upsertRoom({ id: chatroomId, name, lastSeq: seq, lastMessageNo: messageNo, readMessageNo });
+		room.isMember = true;
+		connection.send(resumeFrame(room));
+		if (room.readMessageNo > readMessageNo) sendReadMarker(room);
 	}
-	greeted = true;
-	outbox.pump();
-	refresh().catch(() => {}); // the next hello tries again
+	isReady = true;
+	outbox.flush();
+	fetchRooms().catch(() => {}); // the next hello tries again
 }
 
-function verdict(room, { from, to, complete }) {
+function onResumed(room, { from, to, complete }) {
 	const { last } = room.log;
-	const foreign = !complete && from <= last; // our numbers are not this log's
-	if (foreign || (to > last && (room !== current || to - last > LONG_GAP))) {
+	const isOtherLog = !complete && from <= last; // the server counts from a lower number than ours
+	if (isOtherLog || (to > last && (room !== current || to - last > MAX_GAP_EVENTS))) {
 		room.log = new RoomLog(to);
-		outbox.passed(room.id);
-		tell("log", room.id);
-	} else if (to > last) repair(room, to);
+		outbox.dropSent(room.id);
+		emit("log", room.id);
+	} else if (to > last) fillGap(room, to);
 }
 
-async function repair(room, to) {
-	if (room.repairing) return;
-	room.repairing = true;
+async function fillGap(room, to) {
+	if (room.isFillingGap) return;
+	room.isFillingGap = true;
 	try {
 		while (room.log.last < to) {
-			const frames = await call("GET", `${address(room)}/events?after=${room.log.last}&limit=1000`);
+			const frames = await call("GET", `${roomPath(room)}/events?after=${room.log.last}&limit=${GAP_PAGE_EVENTS}`);
 			if (!frames.length) break;
-			for (const frame of frames) event(room, frame);
+			for (const frame of frames) onEvent(room, frame);
 		}
-	} catch { /* the next event notices the gap, or the next hello */ }
-	room.repairing = false;
+	} catch { /* the next event or the next hello finds the gap again */ }
+	room.isFillingGap = false;
 }
 
-function event(room, frame) {
+function onEvent(room, frame) {
 	const { seq, type, action, userId } = frame;
-	if (type === 5 && action === "joined" && userId === me.id) {
-		if (!room) look(frame.chatroomId).catch(() => {}); // how many messages it has
-		entered((room ??= meet({ ...frame.room, lastSeq: seq - 1 })));
+	if (type === FRAME.MEMBER && action === ACTION.JOINED && userId === me.id) {
+		if (!room) fetchRoom(frame.chatroomId).catch(() => {}); // for the number of its messages
+		onJoined((room ??= upsertRoom({ ...frame.room, lastSeq: seq - 1 })));
 	}
 	if (!room) return;
 	const { log } = room;
-	const fresh = log.take(frame);
-	fresh.forEach((each) => happened(room, each));
-	if (log.early.size) repair(room, Math.max(...log.early.keys()));
-	if (room !== current && log.entries.length > 2 * KEPT) log.trim(KEPT);
-	if (fresh.length) tell("log", room.id);
+	const added = log.append(frame);
+	added.forEach((event) => applyEvent(room, event));
+	if (log.reorderBuffer.size) fillGap(room, Math.max(...log.reorderBuffer.keys()));
+	if (room !== current && log.entries.length > 2 * BACKGROUND_ENTRIES) log.trim(BACKGROUND_ENTRIES);
+	if (added.length) emit("log", room.id);
 }
 
-function happened(room, frame) {
-	const own = frame.userId === me.id;
-	arrived(frame);
-	if (frame.type === 1) {
-		room.messageNo = Math.max(room.messageNo, frame.messageNo);
-		if (own) room.readNo = Math.max(room.readNo, frame.messageNo);
-		else tell("heard", room, frame);
-	} else if (frame.type === 5) {
-		if (own && frame.action === "left") left(room);
-		tell("people", room);
+function applyEvent(room, frame) {
+	const isOwn = frame.userId === me.id;
+	dropFromOutbox(frame);
+	if (frame.type === FRAME.MESSAGE) {
+		room.lastMessageNo = Math.max(room.lastMessageNo, frame.messageNo);
+		if (isOwn) room.readMessageNo = Math.max(room.readMessageNo, frame.messageNo);
+		else emit("message", room, frame);
+	} else if (frame.type === FRAME.MEMBER) {
+		if (isOwn && frame.action === ACTION.LEFT) onLeft(room);
+		emit("members", room);
 	}
 }
 
-// What is in the log is no longer on its way.
-function arrived({ clientId, userId }) {
-	if (userId === me.id) outbox.remove(clientId);
+// What is in the log is no longer in the outbox.
+function dropFromOutbox({ requestId, userId }) {
+	if (userId === me.id) outbox.remove(requestId);
 }
 
-function line(room, frame) {
-	arrived(frame);
-	if (!room.log.line(frame)) return;
-	if (frame.userId !== me.id) tell("heard", room, frame);
-	tell("log", room.id);
+function onCommand(room, frame) {
+	dropFromOutbox(frame);
+	if (!room.log.addCommand(frame)) return;
+	if (frame.userId !== me.id) emit("message", room, frame);
+	emit("log", room.id);
 }
 
-// Ack and echo come in either order.
-function ack(frame) {
-	const item = outbox.find(frame.clientId);
+// The ack of a message and its event come in either order.
+function onAck(frame) {
+	const item = outbox.find(frame.requestId);
 	const room = rooms.get(item?.roomId);
 	if (!room) return;
-	// A command: its line may have come, or be lost.
-	if (!frame.seq) line(room, { ...item, type: 1, chatmessage: item.text, userId: me.id, username: me.username });
-	else if (frame.seq <= room.log.last) outbox.remove(frame.clientId);
-	else outbox.stored(item, frame);
+	if (!frame.seq) {
+		// A command: its frame may have come already, or may be lost.
+		const { requestId, text } = item;
+		onCommand(room, { type: FRAME.MESSAGE, chatmessage: text, userId: me.id, username: me.username, requestId });
+	} else if (frame.seq <= room.log.last) outbox.remove(frame.requestId);
+	else outbox.markSent(item, frame);
 }
 
-function refused(room, frame) {
-	if (frame.clientId) outbox.refused(frame, sentence(frame.chatmessage));
-	else if (room && frame.code === "not_found") left(room);
-	else if (room && frame.code === "unavailable") setTimeout(() => send(resume(room)), frame.retryMs ?? 1000);
+function onError(room, frame) {
+	if (frame.requestId) outbox.onError(frame, sentence(frame.chatmessage));
+	else if (room && frame.code === "not_found") onLeft(room);
+	else if (room && frame.code === "unavailable") {
+		setTimeout(() => connection.send(resumeFrame(room)), frame.retryMs ?? DEFAULT_RETRY_MS);
+	}
 }
 
-function entered(room) {
-	if (room.member) return;
-	room.member = true;
-	room.readNo = room.messageNo;
-	send(resume(room)); // harmless if it is live already
-	tell("rooms");
+function onJoined(room) {
+	if (room.isMember) return;
+	room.isMember = true;
+	room.readMessageNo = room.lastMessageNo;
+	connection.send(resumeFrame(room)); // changes nothing if the room is live already
+	emit("rooms");
 }
 
-function left(room) {
-	room.member = false;
-	tell("rooms");
+function onLeft(room) {
+	room.isMember = false;
+	emit("rooms");
 }
 
-// The room of these facts (of hello, REST or a join); what they do not say stays.
-function meet(facts) {
-	const room = rooms.get(facts.id) ?? { id: facts.id, topic: "", messageNo: 0, readNo: 0 };
+// Creates or updates a room from what a hello, REST or a join says of it; what they leave out stays.
+function upsertRoom(facts) {
+	const room = rooms.get(facts.id) ?? { id: facts.id, topic: "", lastMessageNo: 0, readMessageNo: 0 };
 	rooms.set(room.id, room);
-	for (const name of ["name", "topic", "members"]) room[name] = facts[name] ?? room[name];
+	for (const name of ["name", "topic", "memberCount"]) room[name] = facts[name] ?? room[name];
 	room.log ??= new RoomLog(facts.lastSeq);
-	room.messageNo = Math.max(room.messageNo, facts.lastMessageNo ?? 0);
-	room.readNo = Math.max(room.readNo, facts.readMessageNo ?? 0);
-	if (facts.member && greeted) entered(room); // made here, or in another tab
-	tell("rooms");
+	for (const name of ["lastMessageNo", "readMessageNo"]) room[name] = Math.max(room[name], facts[name] ?? 0);
+	if (facts.isMember && isReady) onJoined(room); // created here, or joined in another tab
+	emit("rooms");
 	return room;
 }
-
-export const start = () => open(() => mine().map(resume)[0]);

@@ -1,4 +1,4 @@
-"""A house with a server of its own, which tests may pull down, and a browser for everybody."""
+"""One browser for all tests, and a server of their own, which they may kill."""
 
 from collections.abc import AsyncIterator
 
@@ -7,23 +7,23 @@ from playwright.async_api import Browser, async_playwright
 
 from chat.config import Settings
 from tests.actors import Chat, StockService, robots, settings_for
-from tests.browser.visitor import AXE, CHROMIUM, Crowd, House, launched, opened
+from tests.browser.browser_user import AXE, CHROMIUM, BrowserUsers, RestartableServer, launch_browser, running_server
 
 
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
     if not CHROMIUM:
-        pytest.skip("there is no Chromium, and apt-get may not install one: see tools/browser")
+        pytest.skip("Chromium is missing, and tools/browser could not install it.")
     async with async_playwright() as playwright:
-        running = await launched(playwright)
+        running = await launch_browser(playwright)
         yield running
         await running.close()
 
 
 @pytest.fixture(scope="session")
-async def house(browser: Browser, database_url: str, stocks: StockService) -> AsyncIterator[House]:
+async def server(browser: Browser, database_url: str, stocks: StockService) -> AsyncIterator[RestartableServer]:
     settings: Settings = settings_for(database_url, stock_url=stocks.url)
-    async with opened(settings) as running:
+    async with running_server(settings) as running:
         if settings.uses_memory_broker:
             yield running
         else:
@@ -32,14 +32,14 @@ async def house(browser: Browser, database_url: str, stocks: StockService) -> As
 
 
 @pytest.fixture
-async def crowd(browser: Browser, house: House) -> AsyncIterator[Crowd]:
-    async with Chat(house.url) as chat:
-        everybody = Crowd(browser, house, chat)
-        yield everybody
-        await everybody.leaves()
+async def users(browser: Browser, server: RestartableServer) -> AsyncIterator[BrowserUsers]:
+    async with Chat(server.url) as chat:
+        everyone = BrowserUsers(browser, server, chat)
+        yield everyone
+        await everyone.close()
 
 
 @pytest.fixture
 def axe() -> None:
     if not AXE.exists():
-        pytest.skip("there is no axe-core, and npm may not install it: see tools/browser")
+        pytest.skip("axe-core is missing, and tools/browser could not install it.")

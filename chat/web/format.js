@@ -1,8 +1,9 @@
-// The page is English; 12 or 24 hours and the order of a date are the reader's.
+// Dates, times and numbers as text. The language is English; the user's locale decides between 12 and 24 hours and on
+// the order of day and month.
 
 const locale = navigator.languages.find((tag) => tag.startsWith("en")) ?? "en-GB";
 const format = (options) => new Intl.DateTimeFormat(locale, options).format;
-const long = format({ weekday: "long", day: "numeric", month: "long", year: "numeric" });
+const longDate = format({ weekday: "long", day: "numeric", month: "long", year: "numeric" });
 
 export const timeOf = format({ hour: "numeric", minute: "2-digit" });
 export const exactTime = format({ dateStyle: "full", timeStyle: "medium" });
@@ -13,7 +14,7 @@ export function dayName(date) {
 	if (dayOf(date) === dayOf(now)) return "Today";
 	now.setDate(now.getDate() - 1);
 	if (dayOf(date) === dayOf(now)) return "Yesterday";
-	return long(date);
+	return longDate(date);
 }
 
 export const count = (n, one, many = `${one}s`) => `${n.toLocaleString(locale)} ${n === 1 ? one : many}`;
