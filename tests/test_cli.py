@@ -21,8 +21,7 @@ from chat import cli, config
 from chat.db import migrations
 from chat.protocol.close_codes import Close
 from devtools import __main__ as devtools
-from devtools import processes as machine
-from devtools import schema
+from devtools import processes, schema
 from tests.actors import PATIENCE_S, ROOT, Chat, Process, eventually, free_port, process, settings_for
 
 COMMANDS = {
@@ -139,7 +138,7 @@ def test_a_reset_leaves_seed_rows_and_a_rollback_of_them_is_refused(command: Typ
     rows = {table: count(url, table) for table in ("users", "rooms", "events")}
     assert rows == {"users": 3, "rooms": 3, "events": 6}
     code, out, _ = command("db-seed", DATABASE_URL=url)
-    assert (code, out) == (0, "alice or bob is there already: nothing was added\n")
+    assert (code, out) == (0, "alice or bob exists already: nothing was added\n")
     for name in reversed(migrations.names()[migrations.names().index("0007.defaults") + 1 :]):
         assert command("db-rollback", DATABASE_URL=url) == (0, f"took back {name}\n", "")
     code, _, err = command("db-rollback", DATABASE_URL=url)
@@ -240,7 +239,7 @@ async def test_a_run_that_is_killed_takes_both_with_it(two: config.Settings) -> 
             running.signal(signal.SIGKILL)
             assert await running.ended() == -signal.SIGKILL
             assert await wire.closed() == Close.RESTART  # in good order
-        await eventually(lambda: not any(machine.command_of(pid) for pid in pids.values()))
+        await eventually(lambda: not any(processes.command_of(pid) for pid in pids.values()))
         socket.create_server(("127.0.0.1", running.port)).close()
     assert "Traceback" not in "".join(running.lines)
 
@@ -262,7 +261,7 @@ async def test_a_child_that_does_not_stop_is_killed(database_url: str) -> None:
     port = free_port()
     environ = {"DATABASE_URL": database_url, "AMQP_URL": "local:", "JWT_SECRET": "x" * 32, "PORT": str(port)}
     run = await asyncio.create_subprocess_exec(sys.executable, "-c", quick, cwd=ROOT, env={**os.environ, **environ})
-    await eventually(lambda: machine.listens("127.0.0.1", port))
+    await eventually(lambda: processes.listens("127.0.0.1", port))
     (child,) = children(run.pid)
     os.kill(child, signal.SIGSTOP)
     await eventually(lambda: ") T " in Path(f"/proc/{child}/stat").read_text())

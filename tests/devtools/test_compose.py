@@ -1,6 +1,6 @@
-"""docker-compose.yml and Dockerfile: there may be no engine to try them, so they are read.
+"""docker-compose.yml, Dockerfile and .dockerignore, read as text: there may be no engine to run them.
 
-`make check` validates the file against the schema of compose files; here is what the schema does not know.
+`make check` validates docker-compose.yml against the schema of compose files; these tests check the rest.
 """
 
 import re
