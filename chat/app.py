@@ -13,7 +13,7 @@ import sys
 from aiohttp import web
 
 from chat.config import Settings
-from chat.errors import Told
+from chat.errors import OperatorError
 from chat.http import app_keys as keys
 from chat.http.access_log import AccessLogger, without_request
 from chat.http.error_middleware import errors
@@ -27,12 +27,12 @@ KEEPALIVE_S = 15.0
 GC_GEN0_THRESHOLD = 50_000  # this process has many long-lived objects and few cycles, so collections are made rare
 
 
-class CannotListen(Told):
+class CannotListen(OperatorError):
     """The address cannot be bound; the text says what to do."""
 
 
 def make_app(settings: Settings) -> web.Application:
-    """The application of these settings. Opens nothing. Raises `BadSetting` if they cannot sign tokens."""
+    """The application of these settings. Opens nothing. Raises `ConfigError` if they cannot sign tokens."""
     settings.signing()
     app = web.Application(middlewares=[errors], client_max_size=FRAME_BYTES)
     app[keys.SETTINGS] = settings
@@ -45,7 +45,7 @@ def make_app(settings: Settings) -> web.Application:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM. Raises `CannotListen`, `BadSetting` and what lifecycle.py raises at the start."""
+    """Serve until SIGINT or SIGTERM. Raises `CannotListen`, `ConfigError` and what lifecycle.py raises at the start."""
     logging.getLogger("aiohttp.server").addFilter(without_request)
     _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))  # each socket takes a file; usual are 1,024

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chat import config
-from chat.errors import ChatError, Told
+from chat.errors import ChatError, OperatorError
 
 # Each command imports what it needs, so that `chat db-status` does not load a web server.
 
@@ -26,7 +26,7 @@ def run(command: Callable[[Any, config.Settings], None], args: argparse.Namespac
         command(args, settings)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (Told, ChatError) as error:
+    except (OperatorError, ChatError) as error:
         sys.exit(f"chat: {error}")
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from chat.errors import Told
+from chat.errors import OperatorError
 
 JWT_SECRET_BYTES = 32  # RFC 7518, 3.2: a key for HS256 is at least as long as the hash
 
 
-class BadSetting(Told):
+class ConfigError(OperatorError):
     """A setting has a value that cannot be meant; the text names it, the value and what was expected."""
 
 
@@ -28,7 +28,7 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 is every interface")
     port: int = _setting(8080, "port to listen on")
     database_url: str = _setting("postgresql://chat:chat@127.0.0.1:5432/chat", "PostgreSQL", secret=True)
-    amqp_url: str = _setting("amqp://guest:guest@127.0.0.1:5672/", "RabbitMQ, or local:", secret=True)
+    amqp_url: str = _setting("amqp://guest:guest@127.0.0.1:5672/", "RabbitMQ, or memory:", secret=True)
     amqp_prefix: str = _setting("", "before every exchange and queue name")
     jwt_secret: str = _setting("", "key that signs tokens, at least 32 bytes; no default", secret=True)
     jwt_ttl_hours: float = _setting(60.0, "how long a token is good", least=0.0001, most=10**6)
@@ -58,29 +58,29 @@ class Settings:
         for each in fields(self):
             value, least, most = getattr(self, each.name), each.metadata["least"], each.metadata["most"]
             if isinstance(value, (int, float)) and not value >= least:
-                raise BadSetting(f"{each.name.upper()}={value} is too small: at least {least} is expected")
+                raise ConfigError(f"{each.name.upper()}={value} is too small: at least {least} is expected")
             if isinstance(value, (int, float)) and value > most:
-                raise BadSetting(f"{each.name.upper()}={value} is too large: at most {most} is expected")
+                raise ConfigError(f"{each.name.upper()}={value} is too large: at most {most} is expected")
         if not 0 <= self.port <= 65_535:
-            raise BadSetting(f"PORT={self.port} is not a port: 0 to 65535 is expected")
+            raise ConfigError(f"PORT={self.port} is not a port: 0 to 65535 is expected")
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-            raise BadSetting(f"LOG_LEVEL={self.log_level}: DEBUG, INFO, WARNING or ERROR is expected")
+            raise ConfigError(f"LOG_LEVEL={self.log_level}: DEBUG, INFO, WARNING or ERROR is expected")
         if "{code}" not in self.stock_url:
-            raise BadSetting(f"STOCK_URL={self.stock_url} has no {{code}} to put the stock's code in")
+            raise ConfigError(f"STOCK_URL={self.stock_url} has no {{code}} to put the stock's code in")
         if _scheme(self.database_url) not in ("postgresql", "postgres"):
-            raise BadSetting(f"DATABASE_URL={hidden(self.database_url)}: postgresql://… is expected")
-        if _scheme(self.amqp_url) not in ("amqp", "amqps", "local"):
-            raise BadSetting(f"AMQP_URL={hidden(self.amqp_url)}: amqp://…, amqps://… or local: is expected")
+            raise ConfigError(f"DATABASE_URL={hidden(self.database_url)}: postgresql://… is expected")
+        if _scheme(self.amqp_url) not in ("amqp", "amqps", "memory"):
+            raise ConfigError(f"AMQP_URL={hidden(self.amqp_url)}: amqp://…, amqps://… or memory: is expected")
 
     @property
-    def local_broker(self) -> bool:
+    def uses_memory_broker(self) -> bool:
         """Whether the broker and the robot live inside this process."""
-        return _scheme(self.amqp_url) == "local"
+        return _scheme(self.amqp_url) == "memory"
 
     def signing(self) -> "Settings":
-        """These settings, if they can sign tokens; `BadSetting` otherwise. The server asks at its start."""
+        """These settings, if they can sign tokens; `ConfigError` otherwise. The server asks at its start."""
         if len(self.jwt_secret.encode()) < JWT_SECRET_BYTES:
-            raise BadSetting(
+            raise ConfigError(
                 f"JWT_SECRET has {len(self.jwt_secret.encode())} bytes: at least {JWT_SECRET_BYTES} random ones "
                 "are expected, for example from `openssl rand -hex 32`; `make run` writes one to .env"
             )
@@ -90,7 +90,7 @@ class Settings:
 def load(environ: Mapping[str, str] = os.environ, dotenv: Path | None = Path(".env")) -> Settings:
     """Settings from `environ`, then from `dotenv` if that file exists, then the defaults.
 
-    An empty value counts as unset. Raises `BadSetting`.
+    An empty value counts as unset. Raises `ConfigError`.
     """
     found = {**(read_dotenv(dotenv) if dotenv else {}), **{k: v for k, v in environ.items() if v}}
     values: dict[str, Any] = {}
@@ -104,14 +104,14 @@ def load(environ: Mapping[str, str] = os.environ, dotenv: Path | None = Path(".e
 def read_dotenv(path: Path) -> dict[str, str]:
     """The `NAME=value` lines of a file, {} if there is none. Quotes around a value are taken off.
 
-    Raises `BadSetting` when it is there and cannot be read.
+    Raises `ConfigError` when it is there and cannot be read.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise BadSetting(f"{path} cannot be read: {error}") from None
+        raise ConfigError(f"{path} cannot be read: {error}") from None
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#"))
     return {name.removeprefix("export ").strip(): value.strip().strip("\"'") for name, value in pairs}
 
@@ -161,4 +161,4 @@ def _parsed(name: str, text: str, kind: type) -> Any:
         return read(text)
     except (ValueError, KeyError):
         shown = "" if kind is str else f"={text!r}"  # it may be a secret
-        raise BadSetting(f"{name}{shown} cannot be read: {expected} is expected") from None
+        raise ConfigError(f"{name}{shown} cannot be read: {expected} is expected") from None

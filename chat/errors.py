@@ -5,8 +5,11 @@ A `ChatError` is raised anywhere and rendered in two places only: the HTTP middl
 """
 
 
-class Told(Exception):
-    """What keeps a command from being carried out: the text alone says what is wrong and what to do."""
+class OperatorError(Exception):
+    """An error for the operator: printed as one line, without a traceback.
+
+    The message says what is wrong and how to fix it.
+    """
 
 
 class ChatError(Exception):

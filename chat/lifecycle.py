@@ -20,7 +20,7 @@ from chat.db.errors import DatabaseError, StatementFailed, Unreachable
 from chat.db.pool import Database
 from chat.domain.rooms import Joined
 from chat.domain.slash_commands import Commands
-from chat.errors import OutcomeUnknown, Told, Unavailable
+from chat.errors import OperatorError, OutcomeUnknown, Unavailable
 from chat.eventlog import writer as journal
 from chat.eventlog.reader import History
 from chat.eventlog.writer import Journal
@@ -35,7 +35,7 @@ EXPIRE_S = 1.0  # how often commands without an answer are looked for
 RELAY_CONNECTIONS = 2  # the sweep and a repair
 
 
-class CannotStart(Told):
+class StartupError(OperatorError):
     """The server cannot start; the text says what to do."""
 
 
@@ -122,9 +122,9 @@ async def sockets(app: web.Application) -> AsyncIterator[None]:
 
 
 async def broker(app: web.Application) -> AsyncIterator[None]:
-    """Opened last, when everybody who listens has said so; with local: the robot lives here, too."""
+    """Opened last, when everybody who listens has said so; with memory: the bot lives here, too."""
     line = app[keys.BROKER]
-    if app[keys.SETTINGS].local_broker:
+    if app[keys.SETTINGS].uses_memory_broker:
         async with bot.robot(line, app[keys.SETTINGS]):
             await line.open()
             yield
@@ -157,7 +157,7 @@ async def _wait_for(db: Database, wait_s: float) -> None:
             left = deadline - loop.time()
             if left <= 0:
                 why = " ".join(str(error.__cause__).split())
-                raise CannotStart(
+                raise StartupError(
                     f"PostgreSQL cannot be reached ({why}); check DATABASE_URL, or run `make services`"
                 ) from None
             log.warning("waiting for PostgreSQL, %.0f s left", left)
@@ -172,4 +172,4 @@ async def _check_schema(db: Database) -> None:
             raise
         applied = []
     if difference := schema.difference(applied):
-        raise CannotStart(difference)
+        raise StartupError(difference)

@@ -1,7 +1,7 @@
 """`chat run`: starts the server and the bot as processes, and ends when either does.
 
     chat run ─┬─ chat serve --until-eof
-              └─ chat bot --until-eof      (not with AMQP_URL=local:, where the bot lives in the server)
+              └─ chat bot --until-eof      (not with AMQP_URL=memory:, where the bot lives in the server)
 
 A signal goes to both. If this process is killed, their standard input ends, and they stop as on SIGTERM.
 """
@@ -24,9 +24,9 @@ GOOD_EXITS = {0, -signal.SIGTERM}  # the latter, when a process had not begun to
 
 def run(settings: Settings) -> int:
     """Start the processes, wait for the end of one, stop the others. Returns the exit status: 0 if a signal asked for
-    the stop and all ended well, else 1. Raises `BadSetting`."""
+    the stop and all ended well, else 1. Raises `ConfigError`."""
     settings.signing()
-    return _Supervisor(["serve"] if settings.local_broker else ["serve", "bot"]).run()
+    return _Supervisor(["serve"] if settings.uses_memory_broker else ["serve", "bot"]).run()
 
 
 class _Supervisor:

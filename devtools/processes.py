@@ -10,12 +10,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from chat.errors import Told
+from chat.errors import OperatorError
 
 POLL_INTERVAL_S = 0.05
 
 
-class ServiceError(Told):
+class ServiceError(OperatorError):
     """A service cannot be started or stopped. The message says what to do."""
 
 

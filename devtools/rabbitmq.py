@@ -178,4 +178,4 @@ def probe(url: str) -> ProbeResult:
         return ProbeResult.SILENT
     from chat.broker import rabbitmq as amqp
 
-    return ProbeResult.ACCEPTED if asyncio.run(amqp.opens(url, CONNECT_TIMEOUT_S)) else ProbeResult.REFUSED
+    return ProbeResult.ACCEPTED if asyncio.run(amqp.can_connect(url, CONNECT_TIMEOUT_S)) else ProbeResult.REFUSED

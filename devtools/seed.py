@@ -1,7 +1,7 @@
 """Seed data: two users, a room and a conversation, written through the domain as real users would write them."""
 
 from chat.auth.passwords import Passwords
-from chat.broker.memory import LocalBroker
+from chat.broker.memory import MemoryBroker
 from chat.config import Settings
 from chat.db.pool import Database
 from chat.domain import accounts, messages, rooms
@@ -22,7 +22,7 @@ async def seed(settings: Settings) -> str:
     db = Database(settings.database_url, size=2, name="seed")
     await db.open()
     passwords = Passwords(threads=1, wait_s=settings.password_wait_s)
-    journal = Journal(db, LocalBroker(), timeout_s=settings.write_timeout_s, rows=100)
+    journal = Journal(db, MemoryBroker(), timeout_s=settings.write_timeout_s, rows=100)
     journal.open()
     try:
         users = {

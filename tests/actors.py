@@ -364,7 +364,7 @@ class StockService:
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        header = "Symbol,Date,Time,Open,High,Low,Close,Volume\r\n"
+        header = "Symbol,Date,Time,Open,High,Low,CloseCode,Volume\r\n"
         code = request.query["s"]
         self.asked.append(code)
         if code == "hangs":

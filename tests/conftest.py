@@ -37,7 +37,7 @@ def settings(database_url: str, stocks: StockService) -> Settings:
 async def chat(settings: Settings) -> AsyncIterator[Chat]:
     """The server that most tests talk to, and its robot."""
     async with serving(settings) as running:
-        if settings.local_broker:
+        if settings.uses_memory_broker:
             yield running
         else:
             async with robots(settings):

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chat.eventlog.event import Event, event_frame
-from chat.protocol.close_codes import Close
+from chat.protocol.close_codes import CloseCode
 from chat.protocol.frames import MEMBER, MESSAGE
-from chat.protocol.notifications import Ring
+from chat.protocol.notifications import Notification
 
 ALICE, BOB = 1, 2
 AT = datetime(2026, 11, 22, tzinfo=UTC)
@@ -29,7 +29,7 @@ def membership(room: int, seq: int, user: int, action: str) -> Event:
     return Event(room, seq, MEMBER, user, f"user{user}", f"user{user}@x.org", None, None, data, None, AT)
 
 
-def ring(event: Event) -> Ring:
+def event_tuple(event: Event) -> Notification:
     """The event as the broker carries it."""
     return event.room_id, event.seq, event.kind, event.user_id, event_frame(event)
 
@@ -43,7 +43,7 @@ class Pipe(asyncio.WriteTransport):
         self.writes = 0
         self.stuck = False
         self.aborted = False
-        self.closed: list[Close] = []
+        self.closed: list[CloseCode] = []
         self._size = 0
 
     def write(self, data: Any) -> None:

@@ -13,10 +13,10 @@ import psycopg2
 import pytest
 
 from chat.app import make_app
-from chat.config import BadSetting
+from chat.config import ConfigError
 from chat.db import migrations
 from chat.http import app_keys as keys
-from chat.lifecycle import CannotStart
+from chat.lifecycle import StartupError
 from chat.protocol.frames import UNANSWERED
 from devtools import schema
 from tests.actors import GENERAL, Chat, eventually, free_port, process, serving, settings_for, unique
@@ -29,7 +29,7 @@ def test_making_the_application_opens_nothing() -> None:
 
 @pytest.mark.parametrize("secret", ["", "short", "x" * 31])
 def test_without_a_secret_of_32_bytes_there_is_no_application(secret: str) -> None:
-    with pytest.raises(BadSetting, match="JWT_SECRET"):
+    with pytest.raises(ConfigError, match="JWT_SECRET"):
         make_app(settings_for("postgresql://x/x", jwt_secret=secret))
 
 
@@ -49,12 +49,12 @@ async def test_without_postgresql_the_start_waits_and_then_gives_up() -> None:
 
 async def test_a_schema_that_is_older_or_newer_is_refused(database_url: str) -> None:
     with schema.scratch(database_url) as url:
-        with pytest.raises(CannotStart, match=r"older.*make db-migrate"):
+        with pytest.raises(StartupError, match=r"older.*make db-migrate"):
             async with serving(settings_for(url)):
                 pass
         migrations.apply(url)
         migrations.rollback(url)
-        with pytest.raises(CannotStart, match=rf"older than the code \(without {migrations.names()[-1]}\)"):
+        with pytest.raises(StartupError, match=rf"older than the code \(without {migrations.names()[-1]}\)"):
             async with serving(settings_for(url)):
                 pass
         migrations.apply(url)
@@ -63,7 +63,7 @@ async def test_a_schema_that_is_older_or_newer_is_refused(database_url: str) -> 
                 "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc) "
                 "VALUES ('x', '9999.x', now())"
             )
-        with pytest.raises(CannotStart, match=r"newer than the code \(with 9999.x\)"):
+        with pytest.raises(StartupError, match=r"newer than the code \(with 9999.x\)"):
             async with serving(settings_for(url)):
                 pass
 
@@ -87,7 +87,7 @@ async def test_without_the_broker_the_server_starts_degraded_and_chats(database_
 
 
 async def test_with_the_local_broker_the_robot_lives_inside(database_url: str) -> None:
-    async with serving(settings_for(database_url, amqp_url="local:", stock_url="http://127.0.0.1:9/{code}")) as chat:
+    async with serving(settings_for(database_url, amqp_url="memory:", stock_url="http://127.0.0.1:9/{code}")) as chat:
         assert (await chat.asks("GET", "/health/ready"))["status"] == "ok"
         alice = await chat.sign_up("alice")
         wire = await alice.connects()

@@ -19,7 +19,7 @@ import pytest
 from chat import app as app_module
 from chat import cli, config
 from chat.db import migrations
-from chat.protocol.close_codes import Close
+from chat.protocol.close_codes import CloseCode
 from devtools import __main__ as devtools
 from devtools import processes, schema
 from tests.actors import PATIENCE_S, ROOT, Chat, Process, eventually, free_port, process, settings_for
@@ -103,7 +103,7 @@ def test_an_unknown_command_is_told_which_there_are(command: Typed) -> None:
         (["serve"], {}, "JWT_SECRET has 0 bytes: at least 32 random ones are expected"),
         (["run"], {}, "JWT_SECRET has 0 bytes: at least 32 random ones are expected"),
         (["serve"], {"PORT": "http"}, "PORT='http' cannot be read: a whole number is expected"),
-        (["bot"], {"AMQP_URL": "local:"}, "the robot lives in the server"),
+        (["bot"], {"AMQP_URL": "memory:"}, "the robot lives in the server"),
         (["db-new", "Two words"], {}, "NAME='Two words'"),
         (["db-reset"], {"DATABASE_URL": ELSEWHERE}, "the database is on db.example.com, not on this machine"),
         (["db-rollback"], {"DATABASE_URL": ELSEWHERE}, "the database is on db.example.com, not on this machine"),
@@ -204,8 +204,8 @@ async def both_run(running: Process) -> dict[str, int]:
 def two(database_url: str) -> config.Settings:
     """Settings with which `chat run` starts two processes."""
     found = settings_for(database_url)
-    if found.local_broker:
-        pytest.skip("the robot lives inside the server: AMQP_URL=local:")
+    if found.uses_memory_broker:
+        pytest.skip("the robot lives inside the server: AMQP_URL=memory:")
     return found
 
 
@@ -238,7 +238,7 @@ async def test_a_run_that_is_killed_takes_both_with_it(two: config.Settings) -> 
             wire = await (await chat.sign_up("alice")).connects()
             running.signal(signal.SIGKILL)
             assert await running.ended() == -signal.SIGKILL
-            assert await wire.closed() == Close.RESTART  # in good order
+            assert await wire.closed() == CloseCode.SERVICE_RESTART  # in good order
         await eventually(lambda: not any(processes.command_of(pid) for pid in pids.values()))
         socket.create_server(("127.0.0.1", running.port)).close()
     assert "Traceback" not in "".join(running.lines)
@@ -259,7 +259,7 @@ async def test_a_run_that_is_stopped_at_once_leaves_nobody_behind(database_url: 
 async def test_a_child_that_does_not_stop_is_killed(database_url: str) -> None:
     quick = "from chat import cli, supervisor; supervisor.STOP_TIMEOUT_S = 2; cli.main(['run'])"
     port = free_port()
-    environ = {"DATABASE_URL": database_url, "AMQP_URL": "local:", "JWT_SECRET": "x" * 32, "PORT": str(port)}
+    environ = {"DATABASE_URL": database_url, "AMQP_URL": "memory:", "JWT_SECRET": "x" * 32, "PORT": str(port)}
     run = await asyncio.create_subprocess_exec(sys.executable, "-c", quick, cwd=ROOT, env={**os.environ, **environ})
     await eventually(lambda: processes.listens("127.0.0.1", port))
     (child,) = children(run.pid)
@@ -271,7 +271,7 @@ async def test_a_child_that_does_not_stop_is_killed(database_url: str) -> None:
 
 
 async def test_with_the_local_broker_run_starts_the_server_alone(database_url: str) -> None:
-    async with process("run", settings_for(database_url, amqp_url="local:")) as running:
+    async with process("run", settings_for(database_url, amqp_url="memory:")) as running:
         assert commands(running).keys() == {"serve"}
         running.signal(signal.SIGTERM)
         assert await running.ended() == 0

@@ -10,7 +10,7 @@ import msgspec
 from chat.config import Settings
 from chat.http.routes import ROUTES
 from chat.protocol import frames
-from chat.protocol.close_codes import Close
+from chat.protocol.close_codes import CloseCode
 from tests.actors import ROOT, as_text
 from tests.sources import modules
 
@@ -99,9 +99,9 @@ def test_the_readme_has_every_error_code_and_no_other() -> None:
 
 
 def test_the_readme_has_every_close_code() -> None:
-    told = README.split("*Close codes*:")[1].split("\n\n")[0]
-    for code in Close:
-        if code not in (Close.GOING_AWAY, Close.TOO_SLOW):
+    told = README.split("*CloseCode codes*:")[1].split("\n\n")[0]
+    for code in CloseCode:
+        if code not in (CloseCode.GOING_AWAY, CloseCode.TOO_SLOW):
             assert str(int(code)) in told
 
 

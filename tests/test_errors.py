@@ -6,7 +6,7 @@ import pytest
 
 from chat import errors
 from chat.errors import BadRequest, ChatError, OutcomeUnknown, Unauthorized, Unavailable
-from chat.protocol.close_codes import Close
+from chat.protocol.close_codes import CloseCode
 
 
 def family() -> list[type[ChatError]]:
@@ -53,6 +53,6 @@ def test_headers_of_one_error_are_not_those_of_another() -> None:
 
 
 def test_the_table_of_close_codes_has_every_one() -> None:
-    assert Close.__doc__ is not None
-    told = {int(code) for code in re.findall(r"^ +(\d{4}) ", Close.__doc__, re.MULTILINE)}
-    assert told == set(Close)
+    assert CloseCode.__doc__ is not None
+    told = {int(code) for code in re.findall(r"^\s*(\d{4})  ", CloseCode.__doc__, re.MULTILINE)}
+    assert told == set(CloseCode)

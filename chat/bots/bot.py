@@ -8,21 +8,21 @@ from chat.bots.stock_bot import robot
 from chat.broker.base import Broker
 from chat.broker.factory import make_broker
 from chat.config import Settings
-from chat.errors import Told
+from chat.errors import OperatorError
 
 log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class NothingToServe(Told):
+class NothingToServe(OperatorError):
     """The bot lives elsewhere; the text says where."""
 
 
 def serve(settings: Settings) -> None:
     """`chat bot`: answer commands until a signal comes. Raises `NothingToServe` for a broker within the server."""
-    if settings.local_broker:
-        raise NothingToServe("with AMQP_URL=local: the robot lives in the server; there is nothing to start")
+    if settings.uses_memory_broker:
+        raise NothingToServe("with AMQP_URL=memory: the robot lives in the server; there is nothing to start")
 
     async def until_signalled() -> None:
         stop = asyncio.Event()

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from chat.bots import stock_quotes as stocks
-from chat.broker.base import Broker, Letter
+from chat.broker.base import Broker, QueueMessage
 from chat.config import Settings
 from chat.errors import BadRequest
-from chat.protocol.bot_queues import PUBLISHER, RECEIVER, SERVICE_DOWN
+from chat.protocol.bot_queues import COMMAND_QUEUE, REPLY_QUEUE, STOCK_SERVICE_DOWN
 from chat.protocol.codec import encode
 from chat.protocol.frames import MESSAGE, Post, decode
 
@@ -30,7 +30,7 @@ async def robot(broker: Broker, settings: Settings) -> AsyncIterator[None]:
     timeout = aiohttp.ClientTimeout(total=settings.stock_timeout_s)
     async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as http:
 
-        async def handle(letter: Letter) -> None:
+        async def handle(letter: QueueMessage) -> None:
             try:
                 asked = decode(letter.body)
                 if not isinstance(asked, Post):
@@ -40,10 +40,10 @@ async def robot(broker: Broker, settings: Settings) -> AsyncIterator[None]:
                 return
             said = await answer(http, settings.stock_url, asked.chatmessage)
             reply = {"type": MESSAGE, "chatmessage": said, "chatuser": ROBOT, "chatroomId": asked.chatroomId}
-            outgoing = Letter(encode(reply), letter.correlation_id)
-            await broker.send(PUBLISHER, outgoing, expires_s=settings.command_timeout_s)
+            outgoing = QueueMessage(encode(reply), letter.correlation_id)
+            await broker.enqueue(REPLY_QUEUE, outgoing, expires_s=settings.command_timeout_s)
 
-        broker.serve(RECEIVER, handle)
+        broker.consume(COMMAND_QUEUE, handle)
         yield
 
 
@@ -58,7 +58,7 @@ async def answer(http: aiohttp.ClientSession, template: str, line: str) -> str:
         return stocks.sentence(code, body)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError, stocks.BadCsv) as error:
         log.warning("no quote of %s: %r", code, error)
-        return SERVICE_DOWN
+        return STOCK_SERVICE_DOWN
 
 
 async def _fetch(http: aiohttp.ClientSession, address: str) -> bytes:

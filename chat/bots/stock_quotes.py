@@ -1,6 +1,6 @@
 """What the stock robot knows: its command, the CSV of the quotes, and its sentences. Pure.
 
-The CSV has the form of stooq.com's: a header `Symbol,Date,Time,Open,High,Low,Close,Volume`, one row, and `N/D`
+The CSV has the form of stooq.com's: a header `Symbol,Date,Time,Open,High,Low,CloseCode,Volume`, one row, and `N/D`
 for what is not known.
 """
 
@@ -51,14 +51,14 @@ def _close(code: str, body: bytes) -> Decimal | None:
         rows = list(csv.DictReader(io.StringIO(body.decode("utf-8")), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadCsv(str(error)) from None
-    if not rows or rows[0].get("Symbol") is None or rows[0].get("Close") is None:
-        raise BadCsv("no row with Symbol and Close")
+    if not rows or rows[0].get("Symbol") is None or rows[0].get("CloseCode") is None:
+        raise BadCsv("no row with Symbol and CloseCode")
     if rows[0]["Symbol"].upper() != code:
         raise BadCsv("the row of another symbol")
-    if rows[0]["Close"] == "N/D":
+    if rows[0]["CloseCode"] == "N/D":
         return None
     try:
-        price = Decimal(rows[0]["Close"])
+        price = Decimal(rows[0]["CloseCode"])
     except InvalidOperation:
         raise BadCsv("the price is no number") from None
     if not price.is_finite() or price < 0:

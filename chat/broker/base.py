@@ -1,56 +1,57 @@
-"""The wire between processes and to the robots, as the rest of the server sees it.
+"""The broker as the rest of the server sees it: publish/subscribe between processes, and queues to the bots.
 
-Two bodies of one protocol: `AmqpBroker` in amqp.py speaks to RabbitMQ, `LocalBroker` in local.py stays inside one
-process (`AMQP_URL=local:`); brokers.py chooses. Both carry two kinds of traffic:
+`RabbitBroker` in rabbitmq.py speaks to RabbitMQ, `MemoryBroker` in memory.py stays inside one process
+(`AMQP_URL=memory:`); factory.py chooses. Both carry two kinds of traffic:
 
-    ring / on_ring      the doorbell, to every process: fast, lossy, never waited for. Whoever misses one finds
-                        the events in PostgreSQL.
-    send / serve        a named queue, to one of its consumers: confirmed, acked when handled.
+    publish / subscribe   to every process: fast, at most once, never waited for. The relay finds in PostgreSQL
+                          what a process has missed.
+    enqueue / consume     through a named queue to one of its consumers: confirmed, and acked when handled.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
-RETRY_S = 1.0  # before a letter that could not be handled is offered again
+REQUEUE_DELAY_S = 1.0  # before a message that could not be handled goes back to its queue
 
 
-class Letter(NamedTuple):
-    """What came from a queue."""
+class QueueMessage(NamedTuple):
+    """A message of a queue. `correlation_id`: the command that it belongs to."""
 
     body: bytes
     correlation_id: str | None
 
 
-Hear = Callable[[bytes], None]
-Handle = Callable[[Letter], Awaitable[None]]
+EventHandler = Callable[[bytes], None]
+Consumer = Callable[[QueueMessage], Awaitable[None]]
 
 
 class Broker(Protocol):
-    """What the server and the robot use. `on_ring` and `serve` are called before `open`."""
+    """What the server and the bots use. Call `subscribe` and `consume` before `open`."""
 
-    up: bool  # whether it works at the moment
+    up: bool  # whether the broker works at the moment
 
     async def open(self) -> None:
-        """Starts. Does not wait until the broker is there."""
+        """Start. Does not wait until the broker can be reached."""
 
     async def close(self) -> None:
-        """Ends it all; what is not acked stays in its queue."""
+        """Stop. A message that is not acked stays in its queue."""
 
-    def on_ring(self, hear: Hear) -> None:
-        """`hear` gets every ring, of this process too, in order; it must not block."""
+    def subscribe(self, handler: EventHandler) -> None:
+        """Pass every published body to `handler`, in order, also those of this process. `handler` must not block."""
 
-    def ring(self, body: bytes) -> None:
-        """Tells every process. Never waits, never fails."""
+    def publish(self, body: bytes) -> None:
+        """Send to every process. Never waits, never fails; may be lost."""
 
-    def serve(self, queue: str, handle: Handle) -> None:
-        """Consumes a queue. A letter is acked when `handle` returns, and offered again when that raises `Unavailable`
-        or `OutcomeUnknown`; any other error would come again with it, so it is logged, and the letter dropped."""
+    def consume(self, queue: str, consumer: Consumer) -> None:
+        """Consume a queue. A message is acked when `consumer` returns, and requeued when it raises `Unavailable` or
+        `OutcomeUnknown`. Any other error would come again with the message, so it is logged and the message dropped.
+        """
 
-    async def served(self, queue: str) -> bool:
-        """Whether anybody consumes the queue. False as well when the broker cannot say."""
+    async def has_consumers(self, queue: str) -> bool:
+        """Whether anybody consumes the queue. False also when the broker cannot say."""
 
-    async def send(self, queue: str, letter: Letter, *, expires_s: float) -> None:
-        """Puts a letter into a queue, where it is thrown away after `expires_s` seconds.
+    async def enqueue(self, queue: str, message: QueueMessage, *, expires_s: float) -> None:
+        """Put a message into a queue. The broker drops it after `expires_s` seconds.
 
         Raises `Unavailable`: certainly not sent; `OutcomeUnknown`: perhaps.
         """

@@ -1,21 +1,21 @@
-"""The broker of one process, without any server: `AMQP_URL=local:`. See broker.py."""
+"""The broker inside one process, without any server: `AMQP_URL=memory:`. See base.py."""
 
 import asyncio
 import logging
 
-from chat.broker.base import RETRY_S, Handle, Hear, Letter
+from chat.broker.base import REQUEUE_DELAY_S, Consumer, EventHandler, QueueMessage
 from chat.errors import OutcomeUnknown, Unavailable
 
 log = logging.getLogger(__name__)
 
 
-class LocalBroker:
-    """Everything arrives on the next tick of the loop, in order."""
+class MemoryBroker:
+    """Delivers everything on the next tick of the loop, in order."""
 
     def __init__(self) -> None:
         self.up = False
-        self._hear: list[Hear] = []
-        self._handlers: dict[str, Handle] = {}
+        self._subscribers: list[EventHandler] = []
+        self._consumers: dict[str, Consumer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -27,34 +27,34 @@ class LocalBroker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def on_ring(self, hear: Hear) -> None:
-        self._hear.append(hear)
+    def subscribe(self, handler: EventHandler) -> None:
+        self._subscribers.append(handler)
 
-    def ring(self, body: bytes) -> None:
-        for hear in self._hear:
-            asyncio.get_running_loop().call_soon(hear, body)
+    def publish(self, body: bytes) -> None:
+        for handler in self._subscribers:
+            asyncio.get_running_loop().call_soon(handler, body)
 
-    def serve(self, queue: str, handle: Handle) -> None:
-        self._handlers[queue] = handle
+    def consume(self, queue: str, consumer: Consumer) -> None:
+        self._consumers[queue] = consumer
 
-    async def served(self, queue: str) -> bool:
-        return self.up and queue in self._handlers
+    async def has_consumers(self, queue: str) -> bool:
+        return self.up and queue in self._consumers
 
-    async def send(self, queue: str, letter: Letter, *, expires_s: float) -> None:
-        if not await self.served(queue):
-            raise Unavailable("nobody listens to this; try again later")
-        task = asyncio.create_task(self._deliver(queue, letter, expires_s))
+    async def enqueue(self, queue: str, message: QueueMessage, *, expires_s: float) -> None:
+        if not await self.has_consumers(queue):
+            raise Unavailable("No bot listens to this command. Try again later.")
+        task = asyncio.create_task(self._deliver(queue, message, expires_s))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _deliver(self, queue: str, letter: Letter, expires_s: float) -> None:
+    async def _deliver(self, queue: str, message: QueueMessage, expires_s: float) -> None:
         deadline = asyncio.get_running_loop().time() + expires_s
         while asyncio.get_running_loop().time() < deadline:
             try:
-                return await self._handlers[queue](letter)
+                return await self._consumers[queue](message)
             except (Unavailable, OutcomeUnknown) as error:
-                log.warning("a letter could not be handled (%s); it is offered again", error.text)
-                await asyncio.sleep(RETRY_S)
+                log.warning("a message of %s could not be handled and is requeued: %s", queue, error.text)
+                await asyncio.sleep(REQUEUE_DELAY_S)
             except Exception:
-                log.exception("a letter could not be handled, and never will be; it is dropped")
+                log.exception("a message of %s can never be handled and is dropped", queue)
                 return

@@ -1,6 +1,6 @@
-"""The broker as RabbitMQ is one. The only module that knows aiormq. See broker.py.
+"""`Broker` on RabbitMQ. The only module that knows aiormq. See base.py.
 
-The exchange chat.events (fanout) carries the rings, the default exchange the letters.
+The exchange chat.events (fanout) carries what is published, the default exchange the messages of the queues.
 """
 
 import asyncio
@@ -15,114 +15,119 @@ from aiormq import spec
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
 from chat.aio import being_cancelled
-from chat.broker.base import RETRY_S, Handle, Hear, Letter
+from chat.broker.base import REQUEUE_DELAY_S, Consumer, EventHandler, QueueMessage
 from chat.errors import OutcomeUnknown, Unavailable
 
 log = logging.getLogger(__name__)
 
-RINGS_IN_FLIGHT = 8  # beyond that they are dropped: memory stays flat while the broker hangs
-RING_S = 2.0
-SEND_S = 3.0
-NOBODY = "chat.nobody"  # a queue that does not exist: the broker confirms, and throws it away
-BEAT_S = 1.0  # how often the broker is asked whether it still works
-SETUP_S = 5.0  # for a step of connecting
-CONNECT_S = 10.0  # … and for all of them
-CLOSE_S = 1.0
+MAX_PENDING_PUBLISHES = 8  # beyond that they are dropped, so that memory stays flat while the broker hangs
+PUBLISH_TIMEOUT_S = 2.0
+ENQUEUE_TIMEOUT_S = 3.0
+PROBE_ROUTING_KEY = "chat.nobody"  # names no queue: the broker confirms the message and drops it
+PROBE_INTERVAL_S = 1.0  # between two probes whether the broker still works
+SETUP_TIMEOUT_S = 5.0  # for one step of connecting
+CONNECT_TIMEOUT_S = 10.0  # for all steps of connecting
+CLOSE_TIMEOUT_S = 1.0
 HEARTBEAT_S = 10
-RECONNECT_S = (0.1, 5.0)  # pauses between tries grow from the first to the second, each with jitter
-PREFETCH = 16  # letters taken from a queue and not yet handled
+RECONNECT_BACKOFF_S = (0.1, 5.0)  # pauses between attempts grow from the first to the second, each with jitter
+PREFETCH = 16  # messages taken from a queue and not yet handled
+
+BROKER_ERRORS = (aiormq.AMQPError, OSError, TimeoutError, RuntimeError)  # what a dying connection raises
 
 T = TypeVar("T")
 
 
-class AmqpBroker:
-    """One task keeps connection and channels alive: when any of them dies, all begin anew."""
+class RabbitBroker:
+    """One task keeps the connection and its channels alive: when any of them dies, all are made anew."""
 
     def __init__(self, url: str, *, prefix: str, durable: bool) -> None:
         self.up = False
         self._url = url + ("&" if "?" in url else "?") + f"heartbeat={HEARTBEAT_S}"
         self._exchange, self._prefix, self._durable = prefix + "chat.events", prefix, durable
-        self._hear: list[Hear] = []
-        self._handlers: dict[str, Handle] = {}
+        self._subscribers: list[EventHandler] = []
+        self._consumers: dict[str, Consumer] = {}
         self._connection: AbstractConnection | None = None
-        self._out: AbstractChannel | None = None  # rings
-        self._post: AbstractChannel | None = None  # letters
-        self._rings: set[asyncio.Task[bool]] = set()
-        self._letters: set[asyncio.Task[None]] = set()
-        self._keeper: asyncio.Task[None] | None = None
+        self._publish_channel: AbstractChannel | None = None
+        self._queue_channel: AbstractChannel | None = None
+        self._pending_publishes: set[asyncio.Task[bool]] = set()
+        self._handling: set[asyncio.Task[None]] = set()
+        self._reconnect_task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         first = asyncio.Event()
-        self._keeper = asyncio.create_task(self._keep(first))
+        self._reconnect_task = asyncio.create_task(self._reconnect_loop(first))
         await first.wait()
 
     async def close(self) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        for task in self._rings | self._letters:
+        if self._reconnect_task is not None:
+            self._reconnect_task.cancel()
+            await asyncio.gather(self._reconnect_task, return_exceptions=True)
+        for task in self._pending_publishes | self._handling:
             task.cancel()
-        await asyncio.gather(*self._rings, *self._letters, return_exceptions=True)
+        await asyncio.gather(*self._pending_publishes, *self._handling, return_exceptions=True)
 
-    def on_ring(self, hear: Hear) -> None:
-        self._hear.append(hear)
+    def subscribe(self, handler: EventHandler) -> None:
+        self._subscribers.append(handler)
 
-    def ring(self, body: bytes) -> None:
-        if self._out is None or not self.up or len(self._rings) >= RINGS_IN_FLIGHT:
+    def publish(self, body: bytes) -> None:
+        if self._publish_channel is None or not self.up or len(self._pending_publishes) >= MAX_PENDING_PUBLISHES:
             return
-        task = asyncio.create_task(self._publish(self._out, self._exchange, body))
-        self._rings.add(task)
-        task.add_done_callback(self._rings.discard)
+        task = asyncio.create_task(self._publish(self._publish_channel, self._exchange, body))
+        self._pending_publishes.add(task)
+        task.add_done_callback(self._pending_publishes.discard)
 
-    def serve(self, queue: str, handle: Handle) -> None:
-        self._handlers[queue] = handle
+    def consume(self, queue: str, consumer: Consumer) -> None:
+        self._consumers[queue] = consumer
 
-    async def served(self, queue: str) -> bool:
+    async def has_consumers(self, queue: str) -> bool:
         try:
-            return await _within(SEND_S, self._consumers(self._alive(), self._prefix + queue)) > 0
-        except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError, Unavailable):
+            counting = self._count_consumers(self._require_connection(), self._prefix + queue)
+            return await _within(ENQUEUE_TIMEOUT_S, counting) > 0
+        except (*BROKER_ERRORS, Unavailable):
             return False
         except asyncio.CancelledError:
             if being_cancelled():
                 raise
             return False
 
-    async def send(self, queue: str, letter: Letter, *, expires_s: float) -> None:
-        self._alive()
-        assert self._post is not None
+    async def enqueue(self, queue: str, message: QueueMessage, *, expires_s: float) -> None:
+        self._require_connection()
+        assert self._queue_channel is not None
         properties = spec.Basic.Properties(
             content_type="application/json",
             delivery_mode=2 if self._durable else 1,
-            correlation_id=letter.correlation_id,
+            correlation_id=message.correlation_id,
             expiration=str(round(expires_s * 1000)),
         )
         try:
-            await self._post.basic_publish(
-                letter.body,
+            await self._queue_channel.basic_publish(
+                message.body,
                 routing_key=self._prefix + queue,
                 properties=properties,
                 mandatory=True,
-                timeout=SEND_S,
+                timeout=ENQUEUE_TIMEOUT_S,
             )
         except aiormq.DeliveryError:  # returned or refused by the broker
-            raise Unavailable("nobody listens to this; try again later") from None
-        except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
-            raise OutcomeUnknown("the broker did not confirm it") from error
+            raise Unavailable("No bot listens to this command. Try again later.") from None
+        except BROKER_ERRORS as error:
+            raise OutcomeUnknown("The broker did not confirm this. Repeat it with the same requestId.") from error
         except asyncio.CancelledError:
             if being_cancelled():
                 raise
-            raise OutcomeUnknown("the broker did not confirm it") from None
+            raise OutcomeUnknown("The broker did not confirm this. Repeat it with the same requestId.") from None
 
-    def _alive(self) -> AbstractConnection:
+    def _require_connection(self) -> AbstractConnection:
         if self._connection is None or not self.up:
-            raise Unavailable("the broker cannot be reached; try again later")
+            raise Unavailable("The broker cannot be reached. Try again later.")
         return self._connection
 
     async def _publish(self, channel: AbstractChannel, exchange: str, body: bytes) -> bool:
-        """Whether it was confirmed; the sweep finds what a lost ring would have told."""
+        """Publish and return whether it was confirmed. The poll finds what a lost notification would have told."""
         try:
-            await channel.basic_publish(body, exchange=exchange, routing_key=NOBODY, timeout=RING_S)
-        except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+            await channel.basic_publish(
+                body, exchange=exchange, routing_key=PROBE_ROUTING_KEY, timeout=PUBLISH_TIMEOUT_S
+            )
+        except BROKER_ERRORS as error:
             log.debug("the broker did not confirm: %r", error)
             return False
         except asyncio.CancelledError:
@@ -133,21 +138,21 @@ class AmqpBroker:
 
     # --- the connection -------------------------------------------------------------------------------
 
-    async def _keep(self, first: asyncio.Event) -> None:
-        """Connects, waits until something dies, begins anew. `first` is set after the first try."""
-        pause, told = RECONNECT_S[0], False
+    async def _reconnect_loop(self, first: asyncio.Event) -> None:
+        """Connect, wait until something dies, begin anew. `first` is set after the first attempt."""
+        pause, logged = RECONNECT_BACKOFF_S[0], False
         while True:
             try:
-                broken = await _within(CONNECT_S, self._connect())
-                pause, told = RECONNECT_S[0], False
-                self._note(True)
+                broken = await _within(CONNECT_TIMEOUT_S, self._connect())
+                pause, logged = RECONNECT_BACKOFF_S[0], False
+                self._set_up(True)
                 first.set()
                 await self._watch(broken)
-                self._note(False)
+                self._set_up(False)
             except Exception as error:
-                if not told:
-                    log.warning("the broker cannot be reached (%r); trying on", error)
-                told = True
+                if not logged:
+                    log.warning("the broker cannot be reached (%r); trying again", error)
+                logged = True
             except asyncio.CancelledError:
                 if being_cancelled():
                     raise
@@ -155,117 +160,119 @@ class AmqpBroker:
                 first.set()
                 await self._disconnect()
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(pause * 2, RECONNECT_S[1])
+            pause = min(pause * 2, RECONNECT_BACKOFF_S[1])
 
     async def _watch(self, broken: asyncio.Event) -> None:
-        """Returns when a part is dead. A broker that is frozen or out of memory is not, but confirms nothing."""
+        """Return when a part is dead. A broker that is frozen or out of memory is not dead, but confirms nothing."""
         while not broken.is_set():
-            assert self._out is not None
-            self._note(await self._publish(self._out, "", b""))
+            assert self._publish_channel is not None
+            self._set_up(await self._publish(self._publish_channel, "", b""))
             with suppress(TimeoutError):
-                async with asyncio.timeout(BEAT_S):
+                async with asyncio.timeout(PROBE_INTERVAL_S):
                     await broken.wait()
 
-    def _note(self, up: bool) -> None:
+    def _set_up(self, up: bool) -> None:
         if up and not self.up:
-            log.info("the broker is there")
+            log.info("the broker works")
         elif self.up and not up:
-            log.warning("the broker is gone or stuck; chat goes on by the sweep")
+            log.warning("the broker is gone or stuck; chat goes on by the poll")
         self.up = up
 
     async def _connect(self) -> asyncio.Event:
-        """Everything that has to be there; the event is set when any part of it dies."""
+        """Make the connection and all channels. The returned event is set when any of them dies."""
         broken = asyncio.Event()
-        connection = self._connection = await _within(SETUP_S, aiormq.connect(self._url))
-        self._out = await self._channel(connection, broken)
-        self._post = await self._channel(connection, broken)
-        await self._out.exchange_declare(self._exchange, exchange_type="fanout", durable=True, timeout=SETUP_S)
-        if self._hear:
-            await self._listen(await self._channel(connection, broken))
-        for queue, handle in self._handlers.items():
+        connection = self._connection = await _within(SETUP_TIMEOUT_S, aiormq.connect(self._url))
+        self._publish_channel = await self._channel(connection, broken)
+        self._queue_channel = await self._channel(connection, broken)
+        await self._publish_channel.exchange_declare(
+            self._exchange, exchange_type="fanout", durable=True, timeout=SETUP_TIMEOUT_S
+        )
+        if self._subscribers:
+            await self._consume_events(await self._channel(connection, broken))
+        for queue, consumer in self._consumers.items():
             await self._declare(connection, self._prefix + queue)
-            await self._consume(await self._channel(connection, broken), self._prefix + queue, handle)
+            await self._consume_queue(await self._channel(connection, broken), self._prefix + queue, consumer)
         connection.closing.add_done_callback(lambda _: broken.set())
         return broken
 
     async def _disconnect(self) -> None:
-        connection, self._connection, self._out, self._post = self._connection, None, None, None
+        connection, self._connection, self._publish_channel, self._queue_channel = self._connection, None, None, None
         self.up = False
         if connection is not None and not connection.is_closed:
             try:
-                await _within(CLOSE_S, connection.close())
+                await _within(CLOSE_TIMEOUT_S, connection.close())
             except (Exception, asyncio.CancelledError) as error:
                 if being_cancelled():
                     raise
                 log.debug("closing the broken connection: %r", error)
 
     async def _channel(self, connection: AbstractConnection, broken: asyncio.Event) -> AbstractChannel:
-        channel = await connection.channel(timeout=SETUP_S)
+        channel = await connection.channel(timeout=SETUP_TIMEOUT_S)
         channel.closing.add_done_callback(lambda _: broken.set())
         channel.on_consumer_cancel_callbacks.add(lambda _: broken.set())
         return channel
 
-    async def _listen(self, channel: AbstractChannel) -> None:
-        declared = await channel.queue_declare(exclusive=True, timeout=SETUP_S)
+    async def _consume_events(self, channel: AbstractChannel) -> None:
+        declared = await channel.queue_declare(exclusive=True, timeout=SETUP_TIMEOUT_S)
         name = declared.queue or ""
-        await channel.queue_bind(name, self._exchange, timeout=SETUP_S)
+        await channel.queue_bind(name, self._exchange, timeout=SETUP_TIMEOUT_S)
 
-        def heard(message: DeliveredMessage) -> None:
-            for hear in self._hear:
-                hear(message.body)
+        def received(message: DeliveredMessage) -> None:
+            for handler in self._subscribers:
+                handler(message.body)
 
-        # A plain function, because aiormq keeps the order only for those.
-        await channel.basic_consume(name, heard, no_ack=True, timeout=SETUP_S)  # type: ignore[arg-type]
+        # A plain function: aiormq keeps the order only for these.
+        await channel.basic_consume(name, received, no_ack=True, timeout=SETUP_TIMEOUT_S)  # type: ignore[arg-type]
 
     async def _declare(self, connection: AbstractConnection, queue: str) -> None:
-        """Makes the queue unless it exists: one that does is used as it is, durable or not."""
+        """Declare the queue unless it exists: an existing one is used as it is, durable or not."""
         try:
-            await self._consumers(connection, queue)
+            await self._count_consumers(connection, queue)
         except aiormq.ChannelNotFoundEntity:
-            channel = await connection.channel(timeout=SETUP_S)
-            await channel.queue_declare(queue, durable=self._durable, timeout=SETUP_S)
+            channel = await connection.channel(timeout=SETUP_TIMEOUT_S)
+            await channel.queue_declare(queue, durable=self._durable, timeout=SETUP_TIMEOUT_S)
             await channel.close()
 
-    async def _consumers(self, connection: AbstractConnection, queue: str) -> int:
-        # On a channel of its own: asking for a queue that does not exist closes it.
-        channel = await connection.channel(timeout=SETUP_S)
-        declared = await channel.queue_declare(queue, passive=True, timeout=SETUP_S)
+    async def _count_consumers(self, connection: AbstractConnection, queue: str) -> int:
+        # On a channel of its own: a passive declare of a queue that does not exist closes the channel.
+        channel = await connection.channel(timeout=SETUP_TIMEOUT_S)
+        declared = await channel.queue_declare(queue, passive=True, timeout=SETUP_TIMEOUT_S)
         await channel.close()
         return declared.consumer_count or 0
 
-    async def _consume(self, channel: AbstractChannel, queue: str, handle: Handle) -> None:
-        await channel.basic_qos(prefetch_count=PREFETCH, timeout=SETUP_S)
+    async def _consume_queue(self, channel: AbstractChannel, queue: str, consumer: Consumer) -> None:
+        await channel.basic_qos(prefetch_count=PREFETCH, timeout=SETUP_TIMEOUT_S)
 
         def arrived(message: DeliveredMessage) -> None:
-            task = asyncio.create_task(self._handle(channel, message, handle))
-            self._letters.add(task)
-            task.add_done_callback(self._letters.discard)
+            task = asyncio.create_task(self._run_consumer(channel, message, consumer))
+            self._handling.add(task)
+            task.add_done_callback(self._handling.discard)
 
-        await channel.basic_consume(queue, arrived, timeout=SETUP_S)  # type: ignore[arg-type]
+        await channel.basic_consume(queue, arrived, timeout=SETUP_TIMEOUT_S)  # type: ignore[arg-type]
 
-    async def _handle(self, channel: AbstractChannel, message: DeliveredMessage, handle: Handle) -> None:
+    async def _run_consumer(self, channel: AbstractChannel, message: DeliveredMessage, consumer: Consumer) -> None:
         tag = message.delivery_tag or 0
         correlation_id = message.header.properties.correlation_id
         try:
             try:
-                await handle(Letter(message.body, correlation_id))
+                await consumer(QueueMessage(message.body, correlation_id))
             except (Unavailable, OutcomeUnknown) as error:
-                log.warning("a letter could not be handled (%s); it is offered again", error.text)
-                await asyncio.sleep(RETRY_S)
+                log.warning("a message could not be handled and is requeued: %s", error.text)
+                await asyncio.sleep(REQUEUE_DELAY_S)
                 await channel.basic_nack(tag)
                 return
             except Exception:
-                log.exception("a letter could not be handled, and never will be; it is dropped")
+                log.exception("a message can never be handled and is dropped")
             await channel.basic_ack(tag)
-        except Exception as error:  # the channel died: the broker offers the letter again by itself
-            log.debug("a letter could not be answered: %r", error)
+        except Exception as error:  # the channel died: the broker requeues the message
+            log.debug("a message could not be acked: %r", error)
 
 
 async def _within(seconds: float, doing: Coroutine[Any, Any, T]) -> T:
-    """Raises TimeoutError in time, even if what is done does not heed its cancellation: aiormq's calls may wait
-    for room in the very queue of frames that is stuck."""
+    """Await with a time limit, even if the coroutine ignores its cancellation: aiormq's calls may wait for room in the
+    very queue of frames that is stuck. Raises TimeoutError."""
     task = asyncio.ensure_future(doing)
-    task.add_done_callback(lambda task: task.cancelled() or task.exception())  # perhaps nobody looks at it any more
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may await it any more
     try:
         done, _ = await asyncio.wait([task], timeout=seconds)
     finally:
@@ -275,12 +282,12 @@ async def _within(seconds: float, doing: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-async def opens(url: str, timeout_s: float) -> bool:
-    """Whether the URL opens a connection, which is closed again."""
+async def can_connect(url: str, timeout_s: float) -> bool:
+    """Whether the URL can_connect a connection, which is closed again."""
     try:
         connection = await _within(timeout_s, aiormq.connect(url))
-    except (aiormq.AMQPError, OSError, TimeoutError):
+    except BROKER_ERRORS:
         return False
-    with suppress(aiormq.AMQPError, OSError, TimeoutError):
-        await _within(CLOSE_S, connection.close())
+    with suppress(*BROKER_ERRORS):
+        await _within(CLOSE_TIMEOUT_S, connection.close())
     return True

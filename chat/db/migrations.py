@@ -9,13 +9,13 @@ import psycopg2
 from psycopg2.extensions import parse_dsn
 
 from chat.db.statements import data_folder
-from chat.errors import Told
+from chat.errors import OperatorError
 
 MIGRATIONS = data_folder("migrations")
 _LOCK = 0x63686174  # "chat": the advisory lock that keeps two migrators apart
 
 
-class SchemaError(Told):
+class SchemaError(OperatorError):
     """The database cannot be brought to the schema, or is not at it; the text says what to do."""
 
 

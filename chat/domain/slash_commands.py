@@ -12,15 +12,15 @@ import re
 from secrets import token_urlsafe
 
 from chat.auth.tokens import Identity
-from chat.broker.base import Broker, Letter
+from chat.broker.base import Broker, QueueMessage
 from chat.db.errors import DatabaseError, StatementTimeout
 from chat.db.pool import Database
 from chat.errors import BadRequest, Conflict, Forbidden, NotFound, OutcomeUnknown, Unavailable
 from chat.eventlog.writer import Journal
-from chat.protocol.bot_queues import PUBLISHER, RECEIVER, SERVICE_DOWN, STOCK
+from chat.protocol.bot_queues import COMMAND_QUEUE, REPLY_QUEUE, STOCK, STOCK_SERVICE_DOWN
 from chat.protocol.codec import encode, number
 from chat.protocol.frames import MESSAGE, MessageFrame, Post, decode
-from chat.protocol.notifications import pack_rings
+from chat.protocol.notifications import encode_notifications
 from chat.protocol.text import clean_text
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Commands:
     ) -> None:
         self._db, self._journal, self._broker = db, journal, broker
         self._timeout_s, self._write_timeout_s = timeout_s, write_timeout_s
-        broker.serve(PUBLISHER, self.reply)
+        broker.consume(REPLY_QUEUE, self.reply)
 
     async def ask(self, who: Identity, room_id: int, line: str, client_id: str | None) -> bool:
         """Hands a command to its robot and shows the line to the room; whether it was asked before.
@@ -68,12 +68,12 @@ class Commands:
             raise OutcomeUnknown("This took too long. Repeat it with the same clientId.") from None
         if not duplicate:
             frame = encode(MessageFrame(room_id, line, who.email, who.user_id, who.username, clientId=client_id))
-            self._broker.ring(pack_rings([(room_id, None, MESSAGE, who.user_id, frame)]))
+            self._broker.publish(encode_notifications([(room_id, None, MESSAGE, who.user_id, frame)]))
         return duplicate
 
     async def _note(self, user_id: int, room_id: int, line: str, client_id: str) -> tuple[int, bool]:
         """The command's row: its id, and whether it stood there before."""
-        listening = await self._broker.served(RECEIVER)
+        listening = await self._broker.has_consumers(COMMAND_QUEUE)
         while True:
             try:
                 row = await self._db.one(
@@ -90,7 +90,7 @@ class Commands:
             if row.id is not None:
                 return row.id, row.verdict == "duplicate"
             if row.verdict == "unavailable":
-                raise Unavailable(f"{SERVICE_DOWN}: no robot is listening; try again later")
+                raise Unavailable(f"{STOCK_SERVICE_DOWN}: no robot is listening; try again later")
             if row.verdict == "not_found":
                 raise NotFound("there is no such room")
             if row.verdict == "archived":
@@ -102,7 +102,7 @@ class Commands:
     async def _send(self, who: Identity, room_id: int, line: str, command_id: int) -> None:
         body = encode({"type": MESSAGE, "chatmessage": line, "chatuser": who.email, "chatroomId": room_id})
         try:
-            await self._broker.send(RECEIVER, Letter(body, str(command_id)), expires_s=self._timeout_s)
+            await self._broker.enqueue(COMMAND_QUEUE, QueueMessage(body, str(command_id)), expires_s=self._timeout_s)
         except Unavailable:
             if await self._withdraw(command_id):
                 raise
@@ -117,7 +117,7 @@ class Commands:
         except DatabaseError:
             raise OutcomeUnknown("The command may be answered later. Repeat it with the same clientId.") from None
 
-    async def reply(self, letter: Letter) -> None:
+    async def reply(self, letter: QueueMessage) -> None:
         """Says what a robot answered. Raises when it could not be stored: the letter has to come again."""
         try:
             said = decode(letter.body)
@@ -136,7 +136,7 @@ class Commands:
         """Says for each command whose time is up that nobody answered. Every process may do it."""
         seconds = self._timeout_s
         for row in await self._db.all("commands/overdue", seconds=seconds, most=OVERDUE_ROWS):
-            await self._settle(row.id, row.room_id, EXPIRED, SERVICE_DOWN)
+            await self._settle(row.id, row.room_id, EXPIRED, STOCK_SERVICE_DOWN)
 
     async def _settle(self, command_id: int | None, room_id: int, outcome: str, text: str) -> bool:
         answer = await self._journal.change(

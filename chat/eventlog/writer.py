@@ -25,7 +25,7 @@ from chat.db.pool import Connection, Database
 from chat.errors import BadRequest, ChatError, Conflict, Forbidden, NotFound, OutcomeUnknown, Unavailable
 from chat.eventlog.event import Event, event_frame
 from chat.protocol.frames import MESSAGE
-from chat.protocol.notifications import Ring, pack_rings
+from chat.protocol.notifications import Notification, encode_notifications
 
 log = logging.getLogger(__name__)
 
@@ -250,7 +250,7 @@ class Journal:
     # --- answers --------------------------------------------------------------------------------------
 
     def _answer(self, batch: list[Entry], rows: list[Any]) -> None:
-        rings: list[Ring] = []
+        rings: list[Notification] = []
         for row in rows:
             entry = batch[row.n - 1]
             event = None if row.seq is None else Event._make(row[2:])
@@ -259,7 +259,7 @@ class Journal:
             if event is None or event.kind == MESSAGE or entry.sql != APPEND:  # else it is the join before it
                 self._answer_one(entry, row.verdict, event)
         if rings:
-            self._broker.ring(pack_rings(rings))
+            self._broker.publish(encode_notifications(rings))
 
     def _answer_one(self, entry: Entry, verdict: str, event: Event | None) -> None:
         entry.uncertain = False

@@ -1,32 +1,32 @@
-"""How a websocket may end."""
+"""How a websocket may end. The names of 1000 to 1015 are those of RFC 6455 and of aiohttp."""
 
 from enum import IntEnum
 
 
-class Close(IntEnum):
+class CloseCode(IntEnum):
     """Why this server ends a websocket, and whether the client should come back.
 
-    ====  ======================  =============================================
-    1001  going away              the client said so, or its page was left
-    1002  protocol                no websocket frame, or an unmasked one: a bug in the client, do not come back
-    1003  binary                  a bug in the client: do not come back
-    1007  not UTF-8               a bug in the client: do not come back
-    1008  policy                  rate limit ignored: come back after a pause
-    1009  too big                 a frame above 64 KiB: do not send it again
-    1011  internal                a bug in the server: come back after a pause
-    1012  restart                 come back at once and resume
-    4001  session over            log in again, then come back
-    4008  too slow                only in the log (the peer sees 1006): resume
-    ====  ======================  =============================================
+    ====  =====================================================================
+    1001  the client said so, or its page was left
+    1002  no websocket frame, or an unmasked one: a bug in the client, do not come back
+    1003  a binary frame: a bug in the client, do not come back
+    1007  a text frame that is not UTF-8: a bug in the client, do not come back
+    1008  the rate limit was ignored: come back after a pause
+    1009  a frame above 64 KiB: do not send it again
+    1011  a bug in the server: come back after a pause
+    1012  the server restarts, or wants the client to begin anew: come back at once and resume
+    4001  the session is over: log in again, then come back
+    4008  the client reads too slowly; only in the log, the client sees 1006: come back and resume
+    ====  =====================================================================
     """
 
     GOING_AWAY = 1001
-    PROTOCOL = 1002
-    BINARY = 1003
-    BAD_TEXT = 1007
-    POLICY = 1008
-    TOO_BIG = 1009
-    INTERNAL = 1011
-    RESTART = 1012
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    INVALID_DATA = 1007
+    POLICY_VIOLATION = 1008
+    MESSAGE_TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
     SESSION_OVER = 4001
     TOO_SLOW = 4008

@@ -6,6 +6,6 @@ import msgspec
 
 # What the broker carries for one event: room, seq (None: never stored), kind, user, frame. MessagePack, because
 # a frame is finished JSON and passes through it as bytes.
-Ring = tuple[int, int | None, int, int, bytes]
-pack_rings: Callable[[list[Ring]], bytes] = msgspec.msgpack.Encoder().encode
-unpack_rings: Callable[[bytes], list[Ring]] = msgspec.msgpack.Decoder(list[Ring]).decode
+Notification = tuple[int, int | None, int, int, bytes]
+encode_notifications: Callable[[list[Notification]], bytes] = msgspec.msgpack.Encoder().encode
+decode_notifications: Callable[[bytes], list[Notification]] = msgspec.msgpack.Decoder(list[Notification]).decode

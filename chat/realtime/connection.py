@@ -23,7 +23,7 @@ from chat.errors import BadRequest, ChatError, RateLimited, Unavailable
 from chat.eventlog.writer import Answer
 from chat.http import app_keys as keys
 from chat.http.authentication import V2
-from chat.protocol.close_codes import Close
+from chat.protocol.close_codes import CloseCode
 from chat.protocol.codec import echo_of, encode
 from chat.protocol.frames import (
     FRAME_BYTES,
@@ -37,7 +37,7 @@ from chat.protocol.frames import (
     decode,
     error_frame,
 )
-from chat.protocol.notifications import pack_rings
+from chat.protocol.notifications import encode_notifications
 from chat.protocol.text import check_client_id, clean_text
 from chat.realtime.hub import Hub
 from chat.realtime.rate_limit import Pace
@@ -83,7 +83,7 @@ class Session:
         rate, now = settings.messages_per_s, asyncio.get_running_loop().time()
         self._pace = Pace(rate, rate * BURST, now)
         self._resume_pace = Pace(rate, RESUMES, now)
-        self._code: Close | None = None
+        self._code: CloseCode | None = None
         self.connection = secrets.token_urlsafe(9)
 
     async def run(self) -> None:
@@ -91,7 +91,7 @@ class Session:
         loop = asyncio.get_running_loop()
         state = self.app[keys.STATE]
         expires_in = self.who.expires_at - time.time()
-        expiry = loop.call_later(expires_in, self.close, Close.SESSION_OVER)
+        expiry = loop.call_later(expires_in, self.close, CloseCode.SESSION_OVER)
         state.sessions.add(self)
         self.hub.connect(self._socket)
         log.debug("user %d is here (%s)", self.who.user_id, V2 if self.v2 else "plain")
@@ -99,9 +99,9 @@ class Session:
             try:
                 await self._enter()
             except (Unavailable, DatabaseError):
-                self.close(Close.RESTART)
+                self.close(CloseCode.SERVICE_RESTART)
             if state.stopping:  # since it came: nobody else tells it
-                self.close(Close.RESTART)
+                self.close(CloseCode.SERVICE_RESTART)
             with suppress(ConnectionError):  # a pong to somebody who is gone
                 await self._listen()
         finally:
@@ -121,7 +121,7 @@ class Session:
                 self._ended.set_result(None)
             log.info("user %d is gone (%s)", self.who.user_id, self._code or self._response.close_code)
 
-    def close(self, code: Close) -> None:
+    def close(self, code: CloseCode) -> None:
         """Says goodbye and hears nothing more; the session ends when the peer answers, or is cut.
 
         aiohttp's own close, called beside a receive, hangs up at once: what the peer has on its way then resets
@@ -136,9 +136,9 @@ class Session:
                 self._replay.close()
 
     def _unmasked(self) -> None:
-        self.close(Close.PROTOCOL)
+        self.close(CloseCode.PROTOCOL_ERROR)
 
-    def _send_close(self, code: Close) -> None:
+    def _send_close(self, code: CloseCode) -> None:
         self._socket.offer(goodbye(code, code.name.lower().replace("_", " ")))
 
     def beat(self, patience_s: float) -> None:
@@ -157,7 +157,7 @@ class Session:
     async def stop(self) -> None:
         """Ends it because the server stops, at a moment of its own."""
         await asyncio.sleep(random.uniform(0, SPREAD_S))
-        self.close(Close.RESTART)
+        self.close(CloseCode.SERVICE_RESTART)
         if self in self.app[keys.STATE].sessions:
             self._ended = asyncio.get_running_loop().create_future()
             await self._ended
@@ -209,7 +209,7 @@ class Session:
             if self._closing is not None:
                 continue  # until the peer's goodbye, which ends the loop
             if message.type is WSMsgType.BINARY:
-                self.close(Close.BINARY)
+                self.close(CloseCode.UNSUPPORTED_DATA)
             elif message.type is WSMsgType.TEXT:
                 self._take(message.data)
             while len(self._answers) >= UNANSWERED:
@@ -221,7 +221,7 @@ class Session:
         try:
             data.decode()
         except UnicodeDecodeError:
-            return self.close(Close.BAD_TEXT)
+            return self.close(CloseCode.INVALID_DATA)
         try:
             try:
                 frame = decode(data)
@@ -269,7 +269,9 @@ class Session:
     def _read(self, frame: Read) -> "asyncio.Future[Any]":
         async def mark() -> None:
             kind, told = await read_markers.read(self.app[keys.DB], self.who.user_id, frame.chatroomId, frame.messageNo)
-            self.app[keys.BROKER].ring(pack_rings([(frame.chatroomId, None, kind, self.who.user_id, told)]))
+            self.app[keys.BROKER].publish(
+                encode_notifications([(frame.chatroomId, None, kind, self.who.user_id, told)])
+            )
 
         return asyncio.ensure_future(mark())
 
@@ -279,7 +281,7 @@ class Session:
         if not wait_s:
             return
         if pace.refused > PATIENCE:
-            self.close(Close.POLICY)
+            self.close(CloseCode.POLICY_VIOLATION)
         raise RateLimited("too many frames; wait, please", retry_ms=max(1, round(wait_s * 1000)))
 
     # --- what goes out --------------------------------------------------------------------------------

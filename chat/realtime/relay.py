@@ -17,8 +17,8 @@ from chat.db.pool import Database
 from chat.errors import NotFound, Unavailable
 from chat.eventlog.event import event_frame
 from chat.eventlog.reader import History
-from chat.protocol.close_codes import Close
-from chat.protocol.notifications import unpack_rings
+from chat.protocol.close_codes import CloseCode
+from chat.protocol.notifications import decode_notifications
 from chat.realtime.hub import Hub
 
 log = logging.getLogger(__name__)
@@ -39,12 +39,12 @@ class Relay:
         self._turn = asyncio.Lock()  # one repair at a time: the sweep keeps a connection to itself
         self._down = False
         self._swept = asyncio.get_running_loop().time()
-        broker.on_ring(self.hear)
+        broker.subscribe(self.hear)
         hub.on_gap = self.repair
 
     def hear(self, body: bytes) -> None:
         """Takes a ring."""
-        for ring in unpack_rings(body):
+        for ring in decode_notifications(body):
             self._hub.deliver(*ring)
 
     def repair(self, room_id: int) -> "asyncio.Task[None]":
@@ -92,7 +92,7 @@ class Relay:
             self._tokens.epoch = epoch
             self._restart(self._hub.positions()[0])
             for socket in self._hub.sockets():
-                socket.close(Close.RESTART)
+                socket.close(CloseCode.SERVICE_RESTART)
             return
         room_ids, seqs = self._hub.positions()
         if room_ids:
@@ -126,9 +126,9 @@ class Relay:
                     self._hub.deliver(room_id, event.seq, event.kind, event.user_id, event_frame(event))
             elif sent is not None and sent >= joined_seq:  # somebody else began there after a join that was never heard
                 for socket in sockets:
-                    socket.close(Close.RESTART)
+                    socket.close(CloseCode.SERVICE_RESTART)
 
     def _restart(self, room_ids: list[int]) -> None:
         for room_id in room_ids:
             for socket in self._hub.forget(room_id):
-                socket.close(Close.RESTART)
+                socket.close(CloseCode.SERVICE_RESTART)

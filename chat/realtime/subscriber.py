@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from chat.protocol.close_codes import Close
+from chat.protocol.close_codes import CloseCode
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Socket:
         self,
         user_id: int,
         transport: asyncio.WriteTransport,
-        close: Callable[[Close], None],
+        close: Callable[[CloseCode], None],
         *,
         v2: bool,
         cap: int,
@@ -45,7 +45,7 @@ class Socket:
         if transport.is_closing():
             return
         if transport.get_write_buffer_size() > self._cap:
-            log.warning("user %d reads too slowly and is cut (%d)", self.user_id, Close.TOO_SLOW)
+            log.warning("user %d reads too slowly and is cut (%d)", self.user_id, CloseCode.TOO_SLOW)
             transport.abort()
         else:
             transport.write(frames)

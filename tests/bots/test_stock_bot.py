@@ -8,7 +8,7 @@ import pytest
 
 from chat.bots import stock_bot as bot
 from chat.bots import stock_quotes as stocks
-from chat.protocol.bot_queues import SERVICE_DOWN
+from chat.protocol.bot_queues import STOCK_SERVICE_DOWN
 from tests.actors import StockService, free_port
 
 
@@ -17,16 +17,16 @@ from tests.actors import StockService, free_port
     [
         ("aapl.us", "AAPL.US quote is $93.42 per share"),
         ("n.d", "N.D quote is not available"),
-        ("empty", SERVICE_DOWN),
-        ("headless", SERVICE_DOWN),
-        ("truncated", SERVICE_DOWN),
-        ("html", SERVICE_DOWN),
-        ("nonsense", SERVICE_DOWN),
-        ("other", SERVICE_DOWN),
-        ("404", SERVICE_DOWN),
-        ("500", SERVICE_DOWN),
-        ("huge", SERVICE_DOWN),
-        ("hangs", SERVICE_DOWN),
+        ("empty", STOCK_SERVICE_DOWN),
+        ("headless", STOCK_SERVICE_DOWN),
+        ("truncated", STOCK_SERVICE_DOWN),
+        ("html", STOCK_SERVICE_DOWN),
+        ("nonsense", STOCK_SERVICE_DOWN),
+        ("other", STOCK_SERVICE_DOWN),
+        ("404", STOCK_SERVICE_DOWN),
+        ("500", STOCK_SERVICE_DOWN),
+        ("huge", STOCK_SERVICE_DOWN),
+        ("hangs", STOCK_SERVICE_DOWN),
         ("not a code!", stocks.BAD_CODE),
     ],
 )
@@ -38,7 +38,7 @@ async def test_whatever_the_service_does_the_robot_says_something(stocks: StockS
 async def test_a_service_that_is_not_there_is_not_available() -> None:
     async with aiohttp.ClientSession() as http:
         address = f"http://127.0.0.1:{free_port()}/?s={{code}}"
-        assert await bot.answer(http, address, "/stock=AAPL.US") == SERVICE_DOWN
+        assert await bot.answer(http, address, "/stock=AAPL.US") == STOCK_SERVICE_DOWN
 
 
 async def test_a_huge_answer_is_not_read_to_its_end() -> None:
@@ -58,5 +58,5 @@ async def test_a_huge_answer_is_not_read_to_its_end() -> None:
     async with server, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as http:
         port = server.sockets[0].getsockname()[1]
         begun = time.monotonic()
-        assert await bot.answer(http, f"http://127.0.0.1:{port}/{{code}}", "/stock=X") == SERVICE_DOWN
+        assert await bot.answer(http, f"http://127.0.0.1:{port}/{{code}}", "/stock=X") == STOCK_SERVICE_DOWN
         assert time.monotonic() - begun < 20

@@ -24,7 +24,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def house(browser: Browser, database_url: str, stocks: StockService) -> AsyncIterator[House]:
     settings: Settings = settings_for(database_url, stock_url=stocks.url)
     async with opened(settings) as running:
-        if settings.local_broker:
+        if settings.uses_memory_broker:
             yield running
         else:
             async with robots(settings):

@@ -31,7 +31,7 @@ async def main() -> None:
     with schema.scratch(config.load(dotenv=ROOT / ".env").database_url) as url:
         schema.reset(url)
         async with StockService() as stocks, opened(settings_for(url, stock_url=stocks.url)) as house:
-            if house.settings.local_broker:
+            if house.settings.uses_memory_broker:
                 await take(house)
             else:
                 async with robots(house.settings):

@@ -13,14 +13,14 @@ import pytest
 from aiormq import spec
 
 from chat.auth.tokens import Identity
-from chat.broker.base import Letter
-from chat.broker.memory import LocalBroker
+from chat.broker.base import QueueMessage
+from chat.broker.memory import MemoryBroker
 from chat.config import Settings
 from chat.db.errors import StatementTimeout, Unreachable
 from chat.domain.slash_commands import Commands, is_command
 from chat.errors import OutcomeUnknown, Unavailable
 from chat.http import app_keys as keys
-from chat.protocol.bot_queues import PUBLISHER, RECEIVER, SERVICE_DOWN
+from chat.protocol.bot_queues import COMMAND_QUEUE, REPLY_QUEUE, STOCK_SERVICE_DOWN
 from tests.actors import GENERAL, Chat, Person, StockService, eventually, process, robots, serving, settings_for, unique
 
 pytestmark = pytest.mark.timeout(60)
@@ -38,8 +38,8 @@ def reply_for(room: int, text: str) -> bytes:
 async def without_robot(database_url: str, stocks: StockService, **changed: Any) -> AsyncIterator[Chat]:
     """A server with broker names of its own, to which no robot listens yet."""
     settings = settings_for(database_url, stock_url=stocks.url, stock_timeout_s=0.5, **changed)
-    if settings.local_broker:
-        pytest.skip("AMQP_URL=local: has the robot inside; there is no way to be without")
+    if settings.uses_memory_broker:
+        pytest.skip("AMQP_URL=memory: has the robot inside; there is no way to be without")
     async with serving(settings) as chat:
         yield chat
 
@@ -59,12 +59,12 @@ class HandRobot:
         async def take(message: Any) -> None:
             await self.taken.put(message)
 
-        await self.channel.basic_consume(self.settings.amqp_prefix + RECEIVER, take)
+        await self.channel.basic_consume(self.settings.amqp_prefix + COMMAND_QUEUE, take)
         return self
 
     async def _declare(self) -> None:
         # The server has declared its out-tray only; the in-tray is the robot's.
-        await self.channel.queue_declare(self.settings.amqp_prefix + RECEIVER, durable=True)
+        await self.channel.queue_declare(self.settings.amqp_prefix + COMMAND_QUEUE, durable=True)
 
     async def __aexit__(self, *_: object) -> None:
         await self._connection.close()
@@ -75,7 +75,7 @@ class HandRobot:
     async def says(self, body: bytes, correlation_id: str | None) -> None:
         await self.channel.basic_publish(
             body,
-            routing_key=self.settings.amqp_prefix + PUBLISHER,
+            routing_key=self.settings.amqp_prefix + REPLY_QUEUE,
             properties=spec.Basic.Properties(correlation_id=correlation_id),
         )
 
@@ -241,7 +241,7 @@ async def test_after_the_deadline_the_room_is_told_and_the_late_reply_is_not(
 
 
 def stocks_down() -> str:
-    return SERVICE_DOWN
+    return STOCK_SERVICE_DOWN
 
 
 async def test_a_robot_killed_between_taking_and_answering_leaves_it_to_the_next(
@@ -315,7 +315,7 @@ class OlderRobot(HandRobot):
     """A robot as it was before: transient queues, and no correlation_id in its answers."""
 
     async def _declare(self) -> None:
-        for queue in (RECEIVER, PUBLISHER):
+        for queue in (COMMAND_QUEUE, REPLY_QUEUE):
             await self.channel.queue_declare(self.settings.amqp_prefix + queue, durable=False)
 
 
@@ -354,18 +354,18 @@ async def test_a_reply_is_acked_only_when_it_is_stored(chat: Chat, alice: Person
     journal._closing = True
     try:
         with pytest.raises(Exception, match="stopping"):
-            await commands.reply(Letter(reply_for(1, "kept"), "1"))
+            await commands.reply(QueueMessage(reply_for(1, "kept"), "1"))
     finally:
         journal._closing = False
 
 
-class UnhelpfulBroker(LocalBroker):
+class UnhelpfulBroker(MemoryBroker):
     """Says that a robot listens, and then certainly sends nothing."""
 
-    async def served(self, queue: str) -> bool:
+    async def has_consumers(self, queue: str) -> bool:
         return True
 
-    async def send(self, queue: str, letter: Letter, *, expires_s: float) -> None:
+    async def enqueue(self, queue: str, letter: QueueMessage, *, expires_s: float) -> None:
         raise Unavailable("nobody listens to this")
 
 

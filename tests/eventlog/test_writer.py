@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 
-from chat.broker.memory import LocalBroker
+from chat.broker.memory import MemoryBroker
 from chat.db import pool as db_module
 from chat.db.errors import StatementFailed, StatementTimeout, Unreachable
 from chat.db.pool import Database
 from chat.errors import BadRequest, ChatError, Conflict, NotFound, OutcomeUnknown, Unavailable
 from chat.eventlog import writer as module
 from chat.eventlog.writer import Answer, Journal
-from chat.protocol.notifications import unpack_rings
+from chat.protocol.notifications import decode_notifications
 from tests.actors import eventually, unique
 from tests.proxy import Proxy
 
@@ -24,14 +24,14 @@ from tests.proxy import Proxy
 class Desk:
     """A journal on its own: whoever uses it, the rooms, and what was rung."""
 
-    def __init__(self, db: Database, journal: Journal, broker: LocalBroker) -> None:
+    def __init__(self, db: Database, journal: Journal, broker: MemoryBroker) -> None:
         self.db, self.journal = db, journal
         self.batches: list[list[tuple[int, int]]] = []  # what was rung: room and seq
         self.user = 0
-        broker.on_ring(self._hear)
+        broker.subscribe(self._hear)
 
     def _hear(self, body: bytes) -> None:
-        self.batches.append([(room, seq or 0) for room, seq, *_ in unpack_rings(body)])
+        self.batches.append([(room, seq or 0) for room, seq, *_ in decode_notifications(body)])
 
     async def room(self) -> int:
         """A new room with one event in it."""
@@ -64,7 +64,7 @@ async def opens(database_url: str) -> AsyncIterator[Open]:
             for db in (reading, writing):
                 await db.open()
                 stack.push_async_callback(db.close)
-            broker = LocalBroker()
+            broker = MemoryBroker()
             await broker.open()
             journal = Journal(writing, broker, timeout_s=timeout_s, rows=rows)
             journal.open()

@@ -24,9 +24,9 @@ from chat.domain.rooms import Joined
 from chat.eventlog.event import Event
 from chat.eventlog.reader import History
 from chat.http import app_keys as keys
-from chat.protocol.close_codes import Close
+from chat.protocol.close_codes import CloseCode
 from chat.protocol.frames import MEMBER, MESSAGE, Resume
-from chat.protocol.notifications import pack_rings
+from chat.protocol.notifications import encode_notifications
 from chat.realtime import relay
 from chat.realtime import replay as resume
 from chat.realtime.connection import Session
@@ -34,7 +34,7 @@ from chat.realtime.hub import Hub
 from chat.realtime.relay import Relay
 from chat.realtime.replay import Replay
 from chat.realtime.subscriber import Socket
-from tests.logs import ALICE, BOB, Pipe, line, membership, ring
+from tests.logs import ALICE, BOB, Pipe, event_tuple, line, membership
 
 ROOMS = (1, 2)
 USERS = (ALICE, BOB)
@@ -258,7 +258,7 @@ class World(RuleBasedStateMachine):
 
     def _begin(self) -> None:
         self.hub = self.app[keys.HUB] = Hub()
-        nowhere: Any = SimpleNamespace(on_ring=lambda hear: None)
+        nowhere: Any = SimpleNamespace(subscribe=lambda hear: None)
         self.relay = Relay(self.log, nowhere, self.hub, self.app[keys.TOKENS])  # type: ignore[arg-type]
 
     def do(self, act: Callable[[], Any]) -> None:
@@ -285,13 +285,13 @@ class World(RuleBasedStateMachine):
     @rule(which=st.integers(0, 20), again=st.booleans())
     def deliver(self, which: int, again: bool) -> None:
         event = self.rings[which % len(self.rings)] if again else self.rings.pop(which % len(self.rings))
-        self.do(lambda: self.relay.hear(pack_rings([ring(event)])))
+        self.do(lambda: self.relay.hear(encode_notifications([event_tuple(event)])))
 
     @precondition(lambda self: self.rings)
     @rule()
     def deliver_all(self) -> None:
         rings, self.rings = self.rings, []
-        self.do(lambda: self.relay.hear(pack_rings([ring(event) for event in rings])))
+        self.do(lambda: self.relay.hear(encode_notifications([event_tuple(event) for event in rings])))
 
     @precondition(lambda self: self.rings)
     @rule(which=st.integers(0, 20))
@@ -363,7 +363,7 @@ class World(RuleBasedStateMachine):
         for client in list(self.clients):
             client.check()
             if client.entering.done() and client.entering.exception():
-                client.pipe.closed.append(Close.RESTART)
+                client.pipe.closed.append(CloseCode.SERVICE_RESTART)
             if client.gone:
                 self.clients.remove(client)
                 self.do(client.end)

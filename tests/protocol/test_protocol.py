@@ -197,14 +197,14 @@ def test_an_event_of_an_unknown_kind_has_none() -> None:
 
 
 def test_rings_come_out_as_they_went_in() -> None:
-    rings: list[notifications.Ring] = [(1, 7, 1, 5, event_frame(MESSAGE)), (1, None, 17, 5, b"{}")]
-    assert notifications.unpack_rings(notifications.pack_rings(rings)) == rings
+    rings: list[notifications.Notification] = [(1, 7, 1, 5, event_frame(MESSAGE)), (1, None, 17, 5, b"{}")]
+    assert notifications.decode_notifications(notifications.encode_notifications(rings)) == rings
 
 
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x91\x93\x01\x02\x03", b"\x91\x95\xa1x\x01\x01\x01\xc4\x00"])
 def test_rings_of_somebody_else_are_refused(body: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError):
-        notifications.unpack_rings(body)
+        notifications.decode_notifications(body)
 
 
 def test_an_error_says_what_it_knows_and_is_from_the_server() -> None:

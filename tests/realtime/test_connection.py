@@ -92,7 +92,7 @@ async def test_the_original_language_begins_with_the_log_where_the_server_is_beh
     room = await alice.creates()
     await bob.joins(room)
     await (await alice.connects()).resume(room)  # so the room is here already, at an older number
-    async with serving(dataclasses.replace(settings, amqp_url="local:")) as elsewhere:  # its rings are not heard here
+    async with serving(dataclasses.replace(settings, amqp_url="memory:")) as elsewhere:  # its rings are not heard here
         author = Person(elsewhere, {"token": alice.token, "user": vars(alice)})
         behind = 0
         for number in range(5):

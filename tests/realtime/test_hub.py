@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from chat.eventlog.event import Event
-from chat.protocol.close_codes import Close
+from chat.protocol.close_codes import CloseCode
 from chat.protocol.frames import READ
 from chat.realtime import hub as module
 from chat.realtime.hub import Hub
 from chat.realtime.subscriber import Socket
 from chat.realtime.websocket_frames import framed
-from tests.logs import ALICE, BOB, Pipe, line, membership, ring
+from tests.logs import ALICE, BOB, Pipe, event_tuple, line, membership
 
 ROOM = 7
 
@@ -35,7 +35,7 @@ class Here:
 
     def socket(self, user: int = ALICE, *, v2: bool = True, cap: int = 10_000) -> tuple[Socket, Pipe]:
         pipe = Pipe()
-        closed: Callable[[Close], None] = pipe.closed.append
+        closed: Callable[[CloseCode], None] = pipe.closed.append
         socket = Socket(user, pipe, closed, v2=v2, cap=cap)
         socket.known = set()
         self.hub.connect(socket)
@@ -50,7 +50,7 @@ class Here:
 
     def deliver(self, *events: Event) -> None:
         for event in events:
-            self.hub.deliver(*ring(event))
+            self.hub.deliver(*event_tuple(event))
 
     def says(self, *seqs: int) -> None:
         self.deliver(*(line(ROOM, seq) for seq in seqs))

@@ -10,29 +10,29 @@ import psycopg2
 import pytest
 
 from chat.auth.tokens import Tokens
-from chat.broker.memory import LocalBroker
+from chat.broker.memory import MemoryBroker
 from chat.db.errors import StatementFailed, Unreachable
 from chat.db.pool import Database
 from chat.eventlog.writer import CONNECTIONS, Journal
-from chat.protocol.close_codes import Close
-from chat.protocol.notifications import pack_rings
+from chat.protocol.close_codes import CloseCode
+from chat.protocol.notifications import encode_notifications
 from chat.realtime import hub as hub_module
 from chat.realtime import relay as module
 from chat.realtime.hub import Hub
 from chat.realtime.relay import Relay
 from chat.realtime.subscriber import Socket
 from tests.actors import eventually, unique
-from tests.logs import Pipe, line, ring
+from tests.logs import Pipe, event_tuple, line
 
 
-class Deaf(LocalBroker):
+class Deaf(MemoryBroker):
     """Rings reach nobody, but are kept."""
 
     def __init__(self) -> None:
         super().__init__()
         self.kept: list[bytes] = []
 
-    def ring(self, body: bytes) -> None:
+    def publish(self, body: bytes) -> None:
         self.kept.append(body)
 
 
@@ -104,7 +104,7 @@ async def sweeping(process: Process) -> AsyncIterator[None]:
 
 async def test_a_ring_carries_the_events_to_the_sockets(process: Process) -> None:
     pipe = process.listens(1, 7, 0)
-    process.relay.hear(pack_rings([ring(line(7, 1)), ring(line(7, 2))]))
+    process.relay.hear(encode_notifications([event_tuple(line(7, 1)), event_tuple(line(7, 2))]))
     await asyncio.sleep(0)
     assert pipe.seqs(7) == [1, 2]
 
@@ -196,7 +196,7 @@ async def test_a_join_that_was_never_heard_is_not_forgotten_when_others_are_in_t
     await process.says(room, alice)
     process.listens(alice, room, 3)  # she begins behind his join
     await process.relay._sweep()
-    assert unaware.closed == [Close.RESTART]
+    assert unaware.closed == [CloseCode.SERVICE_RESTART]
 
 
 async def test_numbers_that_went_back_end_the_sockets_of_the_room(process: Process) -> None:
@@ -205,7 +205,7 @@ async def test_numbers_that_went_back_end_the_sockets_of_the_room(process: Proce
     ahead, right = process.listens(alice, room, 99, other), process.listens(alice, other, 1, room)
     gone = process.listens(0, 2**40, 5)
     await process.relay._sweep()
-    assert ahead.closed == gone.closed == [Close.RESTART]
+    assert ahead.closed == gone.closed == [CloseCode.SERVICE_RESTART]
     assert right.closed == []
     assert process.hub.sent(room) is None and process.hub.sent(other) == 1
 

@@ -30,8 +30,8 @@ async def two(settings: Settings) -> AsyncIterator[tuple[Chat, Chat]]:
 @pytest.fixture(scope="module")
 async def both(database_url: str) -> AsyncIterator[tuple[Chat, Chat]]:
     settings = settings_for(database_url)
-    if settings.local_broker:
-        pytest.skip("AMQP_URL=local: is for one process")
+    if settings.uses_memory_broker:
+        pytest.skip("AMQP_URL=memory: is for one process")
     async with two(settings) as pair:
         yield pair
 
