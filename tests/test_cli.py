@@ -131,6 +131,7 @@ def test_a_database_is_migrated_listed_and_taken_back(command: Typed, url: str) 
     assert (code, out.splitlines()[-1]) == (0, f"missing {last}")
 
 
+@pytest.mark.slow
 def test_a_reset_leaves_seed_rows_and_a_rollback_of_them_is_refused(command: Typed, url: str) -> None:
     code, out, err = command("db-reset", DATABASE_URL=url)
     assert (code, err) == (0, "")
@@ -231,6 +232,7 @@ async def test_run_ends_when_one_of_them_dies(two: config.Settings, dies: str) -
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids.values())
 
 
+@pytest.mark.slow
 async def test_a_run_that_is_killed_takes_both_with_it(two: config.Settings) -> None:
     async with process("run", two) as running:
         pids = await both_run(running)
@@ -256,6 +258,7 @@ async def test_a_run_that_is_stopped_at_once_leaves_nobody_behind(database_url: 
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+@pytest.mark.slow
 async def test_a_child_that_does_not_stop_is_killed(database_url: str) -> None:
     quick = "from chat import cli, supervisor; supervisor.STOP_TIMEOUT_S = 2; cli.main(['run'])"
     port = free_port()

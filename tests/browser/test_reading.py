@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.visitor import Crowd, Line, Visitor
@@ -45,6 +46,7 @@ async def test_older_messages_come_while_scrolling_up_without_a_jump(crowd: Crow
     await expect(visitor["#messages .happened"]).to_contain_text("created")
 
 
+@pytest.mark.timing
 async def test_five_thousand_messages_keep_the_document_small_and_the_scrolling_smooth(crowd: Crowd) -> None:
     visitor, room = await filled(crowd, 5000)
     assert visitor.person

@@ -61,6 +61,7 @@ def test_the_dump_is_not_stale(dumped: str) -> None:
     assert schema.DUMP.read_text(encoding="utf-8") == dumped, "run `make db-migrate`"
 
 
+@pytest.mark.slow
 def test_up_down_and_up_again_leaves_no_trace(url: str) -> None:
     assert migrations.apply(url) == migrations.names()
     up = shape(url)

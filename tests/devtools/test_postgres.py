@@ -17,6 +17,8 @@ from devtools import processes
 from devtools.postgres import PrivatePostgres, probe
 from devtools.processes import ProbeResult, ServiceError
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PrivatePostgres]:

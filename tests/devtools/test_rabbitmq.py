@@ -11,6 +11,7 @@ from devtools.processes import ProbeResult
 from devtools.rabbitmq import EPMD_PORT, PrivateRabbit, probe
 
 
+@pytest.mark.services
 def test_it_starts_beside_other_servers_answers_and_stops() -> None:
     folder = Path(tempfile.mkdtemp(prefix="chat-test-"))
     folder.chmod(0o755)  # the server's user has to enter it; pytest's own folders are closed to other users

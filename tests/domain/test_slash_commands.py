@@ -216,6 +216,7 @@ async def test_a_reply_that_the_broker_repeats_is_said_once(database_url: str, s
         assert said_by_robot(await asker.events(room)) == ["first", "of Y"]
 
 
+@pytest.mark.slow
 async def test_after_the_deadline_the_room_is_told_and_the_late_reply_is_not(
     database_url: str, stocks: StockService
 ) -> None:
@@ -287,6 +288,7 @@ async def test_an_asker_whose_server_is_killed_is_answered_by_another(database_u
         assert said_by_robot(await asker.events(room)) == ["Z is fine"]
 
 
+@pytest.mark.slow
 async def test_an_unstorable_or_nonsensical_reply_is_dropped_and_the_deadline_speaks(
     database_url: str, stocks: StockService
 ) -> None:
