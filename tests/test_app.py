@@ -116,6 +116,7 @@ async def test_a_fault_of_our_own_is_logged_and_told_as_internal(
 # --- sockets and time ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_socket_ends_when_its_token_expires(database_url: str) -> None:
     async with serving(settings_for(database_url, jwt_ttl_hours=1.5 / 3600)) as chat:
         wire = await (await chat.sign_up()).connects()

@@ -139,6 +139,7 @@ def test_a_reset_destroys_what_was_there_and_begins_a_new_epoch(url: str) -> Non
     assert "stray" not in tables(url)
 
 
+@pytest.mark.slow
 def test_a_reset_applies_what_is_newer_than_the_dump(
     url: str, dumped: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -245,6 +245,7 @@ def stocks_down() -> str:
     return STOCK_SERVICE_DOWN
 
 
+@pytest.mark.slow
 async def test_a_robot_killed_between_taking_and_answering_leaves_it_to_the_next(
     database_url: str, stocks: StockService
 ) -> None:
@@ -266,6 +267,7 @@ async def test_a_robot_killed_between_taking_and_answering_leaves_it_to_the_next
         assert said_by_robot(await asker.events(room)) == [stocks_down()]
 
 
+@pytest.mark.slow
 async def test_an_asker_whose_server_is_killed_is_answered_by_another(database_url: str, stocks: StockService) -> None:
     async with (
         without_robot(database_url, stocks) as chat,

@@ -250,6 +250,7 @@ async def test_a_locked_room_is_busy_and_harms_no_other(desk: Desk, database_url
     await eventually(lambda: not desk.journal._suspect and not desk.journal._in_hand)
 
 
+@pytest.mark.slow
 async def test_the_order_is_kept_when_a_batch_is_written_room_by_room(desk: Desk, database_url: str) -> None:
     stuck, other = await desk.room(), await desk.room()
     async with locked(database_url, stuck):
