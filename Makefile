@@ -63,10 +63,11 @@ db-rollback: services ## Take the last migration back. FORCE=1 also where the da
 db-seed: services ## Add some people and messages to play with
 	@$(DEVTOOLS) db-seed
 
-check: install-dev ## Lint, format, types, language, docker-compose.yml
+check: install-dev ## Lint, format, types, order of the packages, language, docker-compose.yml
 	@.venv/bin/python -m ruff check
 	@.venv/bin/python -m ruff format --check
 	@.venv/bin/python -m mypy chat devtools tests
+	@.venv/bin/lint-imports --no-logo
 	@.venv/bin/python -m devtools.language
 	@.venv/bin/python -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
