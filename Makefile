@@ -1,12 +1,13 @@
-# `make` or `make help` lists what there is. Everything that is made lies in .venv, .node and .services.
+# `make` or `make help` lists the targets. What they install lies in .venv, .node and .services. PYTHON=python3.13, a name
+# or a path, chooses the Python for .venv, which is made again if it has another.
 
 CHAT := .venv/bin/python -m chat
 DEVTOOLS := .venv/bin/python -m devtools
 FORCE_FLAG := $(if $(filter 1,$(FORCE)),--force)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults services services-stop db-reset db-migrate db-new db-status db-rollback db-seed \
-	check bench format postman screenshots lock install install-dev
+.PHONY: help run test test-quick test-pythons test-faults services services-stop db-reset db-migrate db-new db-status \
+	db-rollback db-seed check bench format postman screenshots lock install install-dev
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -16,11 +17,20 @@ run: services ## Everything: install, services, migrations, server and robot on 
 	@$(CHAT) db-migrate
 	@exec $(CHAT) run
 
-test: install-dev ## The whole suite against real services; may run beside `make run`. ARGS="-k relay -x" are pytest's
+test: install-dev ## All tests; may run beside `make run`. ARGS="-k relay" goes to pytest; ALL_PYTHONS=1 adds test-pythons
 	@$(DEVTOOLS) services
 	@tools/newman || echo "newman is missing: the Postman collection is not tested"
-	@tools/browser || echo "a browser is missing: the page is not tested"
-	@.venv/bin/python -m pytest $(ARGS)
+	@tools/browser || echo "a browser is missing: the web client is not tested"
+	@tools/test all $(ARGS)
+	@$(if $(filter 1,$(ALL_PYTHONS)),tools/test-pythons $(ARGS))
+
+test-quick: install-dev ## The tests that take a minute: without browser, private services, faults and time limits
+	@$(DEVTOOLS) services
+	@tools/test quick $(ARGS)
+
+test-pythons: install-dev ## The quick tests on every other Python, 3.11 to 3.13, that is installed here
+	@$(DEVTOOLS) services
+	@tools/test-pythons $(ARGS)
 
 test-faults: install-dev ## The long fault run: FAULTS=300 in all; stopped, it goes on where it was. tests/faults/README.md
 	@$(DEVTOOLS) services
@@ -53,10 +63,12 @@ db-rollback: services ## Take the last migration back. FORCE=1 also where the da
 db-seed: services ## Add some people and messages to play with
 	@$(DEVTOOLS) db-seed
 
-check: install-dev ## Lint, format, types, docker-compose.yml
+check: install-dev ## Lint, format, types, order of the packages, language, docker-compose.yml
 	@.venv/bin/python -m ruff check
 	@.venv/bin/python -m ruff format --check
 	@.venv/bin/python -m mypy chat devtools tests
+	@.venv/bin/lint-imports --no-logo
+	@.venv/bin/python -m devtools.language
 	@.venv/bin/python -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 bench: install-dev ## What it costs, in one table, in ten minutes. W=fanout is that workload alone, ARGS are the benchmark's

@@ -1,1 +1,1 @@
-"""Local development: services, seed data, the dumped schema. Imports chat and is never imported by it."""
+"""Tools for local development: services, seed data, the schema dump. Imports chat, which never imports it."""

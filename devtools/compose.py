@@ -1,4 +1,4 @@
-"""docker compose for one checkout: the services of docker-compose.yml, where an engine answers."""
+"""docker compose for one checkout: runs the services of docker-compose.yml if an engine is available."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class Compose:
-    """Remembers in `state` which services it started; only those are ever stopped."""
+    """The compose project in `folder`. Remembers in `state` which services it started; it stops no others."""
 
     def __init__(self, folder: Path, state: Path) -> None:
         self.folder = folder
@@ -18,18 +18,18 @@ class Compose:
     def started(self) -> list[str]:
         return self._started.read_text().split() if self._started.exists() else []
 
-    def answers(self) -> bool:
-        """Whether there is an engine, and not only a client."""
+    def is_available(self) -> bool:
+        """Whether an engine answers; an installed client alone is not enough."""
         if shutil.which("docker") is None:
             return False
         try:
-            asked = subprocess.run(["docker", "info"], capture_output=True, timeout=5, check=False)
+            info = subprocess.run(["docker", "info"], capture_output=True, timeout=5, check=False)
         except subprocess.TimeoutExpired:
             return False
-        return asked.returncode == 0
+        return info.returncode == 0
 
     def up(self, service: str, port: int) -> bool:
-        """Start a service on this port and wait until it is healthy; False if it did not become so."""
+        """Start a service on this port and wait until it is healthy. Returns False if it does not become healthy."""
         if not self._run("up", "--detach", "--wait", service, **{port_setting(service): str(port)}):
             return False
         if service not in self.started:
@@ -38,13 +38,13 @@ class Compose:
         return True
 
     def stop(self) -> bool:
-        """Stop what was started; containers and volumes stay."""
+        """Stop the services that were started here. Their containers and volumes stay."""
         return self._run("stop", *self.started)
 
-    def _run(self, *words: str, **environ: str) -> bool:
+    def _run(self, *arguments: str, **environ: str) -> bool:
         with self.log.open("a") as log:
-            done = subprocess.run(
-                ["docker", "compose", *words],
+            result = subprocess.run(
+                ["docker", "compose", *arguments],
                 cwd=self.folder,
                 env=os.environ | environ,
                 stdin=subprocess.DEVNULL,
@@ -52,9 +52,9 @@ class Compose:
                 stderr=log,
                 check=False,
             )
-        return done.returncode == 0
+        return result.returncode == 0
 
 
 def port_setting(service: str) -> str:
-    """The variable in docker-compose.yml for a service's port on this machine."""
+    """The variable in docker-compose.yml that sets a service's port on this machine."""
     return f"{service.upper()}_PORT"

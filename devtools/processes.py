@@ -1,4 +1,4 @@
-"""What the operating system lends to our private servers: ports, users, processes."""
+"""Ports, users and processes for the private servers, as the operating system provides them."""
 
 import os
 import pwd
@@ -12,26 +12,28 @@ from typing import Any
 
 from chat.errors import OperatorError
 
-
-class NotStarted(OperatorError):
-    """A service cannot be had. The text is for people and says what to do."""
+POLL_INTERVAL_S = 0.05
 
 
-class Answer(Enum):
-    """What a server says to credentials."""
+class ServiceError(OperatorError):
+    """A service cannot be started or stopped. The message says what to do."""
 
-    GOOD = "accepts"
+
+class ProbeResult(Enum):
+    """How a server reacts to a URL's credentials. The value completes "PostgreSQL … <URL>"."""
+
+    ACCEPTED = "accepts"
     REFUSED = "listens, but refuses"
     SILENT = "does not answer at"
 
 
 def say(text: str) -> None:
-    """One line for each step, at once, also through a pipe."""
+    """Print one line about a step. It is flushed, so that it appears at once through a pipe too."""
     print(f"services: {text}", flush=True)
 
 
 def listens(host: str, port: int) -> bool:
-    """Whether somebody accepts connections there."""
+    """Whether a server accepts connections at this address."""
     try:
         with socket.create_connection((host, port), timeout=2):
             return True
@@ -40,17 +42,17 @@ def listens(host: str, port: int) -> bool:
 
 
 def free_port(first: int) -> int:
-    """The first port from `first` on that nobody uses on 127.0.0.1.
+    """The first unused port on 127.0.0.1, counted upwards from `first`.
 
-    Counted upwards and not asked from the kernel: its choices come from the range of outgoing connections,
-    one of which could sit on the port when the server starts again.
+    The kernel is not asked for one: it chooses from the range of outgoing connections, and one of those could occupy
+    the port when the server is started again.
     """
     return next(port for port in range(first, first + 500) if _is_free(port))
 
 
 def _is_free(port: int) -> bool:
     if listens("127.0.0.1", port):
-        return False  # not left to bind: some systems allow it beside a server on 0.0.0.0
+        return False  # some systems allow a bind beside a server on 0.0.0.0, so that binding alone proves nothing
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -65,7 +67,11 @@ def is_root() -> bool:
 
 
 def server_user(preferred: str) -> str | None:
-    """Who a private server runs as: None is ourselves; root, whom PostgreSQL refuses, gets another."""
+    """The name of the user that a private server runs as; None means the current user.
+
+    PostgreSQL refuses to run as root, so root uses `preferred` or, where that user does not exist, creates another.
+    Raises `ServiceError`.
+    """
     if not is_root():
         return None
     for name in (preferred, "chat-services"):
@@ -73,13 +79,15 @@ def server_user(preferred: str) -> str | None:
             return pwd.getpwnam(name).pw_name
         except KeyError:
             continue
-    made = subprocess.run(
+    useradd = subprocess.run(
         ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/sh", "chat-services"],
         capture_output=True,
         text=True,
     )
-    if made.returncode:
-        raise NotStarted(f"cannot create the user chat-services ({made.stderr.strip()}): create it, then repeat")
+    if useradd.returncode:
+        raise ServiceError(
+            f"The user chat-services cannot be created ({useradd.stderr.strip()}). Create it and try again."
+        )
     return "chat-services"
 
 
@@ -91,26 +99,26 @@ def as_user(user: str | None) -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def own(path: Path, user: str | None, mode: int) -> None:
-    """Give a file or folder to the server's user."""
+def chown(path: Path, user: str | None, mode: int) -> None:
+    """Give a file or folder to the server's user, with this mode."""
     path.chmod(mode)
     if user is not None:
         entry = pwd.getpwnam(user)
         os.chown(path, entry.pw_uid, entry.pw_gid)
 
 
-def may_enter(folder: Path) -> bool:
-    """Whether every user may go into the folder: a server that root starts under another name must."""
+def is_world_traversable(folder: Path) -> bool:
+    """Whether every user may enter the folder, as a server that root starts under another name has to."""
     return all(each.stat().st_mode & 0o001 for each in (folder, *folder.parents))
 
 
 def launch(command: Sequence[str], *, user: str | None, folder: Path, log: Path, env: dict[str, str]) -> int:
-    """Start a server that outlives us, away from our terminal's Ctrl-C; returns its pid.
+    """Start a server that outlives this process and does not get its terminal's Ctrl-C. Returns its pid.
 
-    The shell in between leaves it to init, so that it is nobody's zombie later.
+    The shell in between exits at once, so that init adopts the server and it never becomes a zombie.
     """
     script = '"$@" </dev/null >>"$0" 2>&1 & echo $!'
-    started = subprocess.run(
+    shell = subprocess.run(
         ["/bin/sh", "-c", script, str(log), *command],
         cwd=folder,
         env=env,
@@ -120,25 +128,28 @@ def launch(command: Sequence[str], *, user: str | None, folder: Path, log: Path,
         check=True,
         **as_user(user),
     )
-    return int(started.stdout)
+    return int(shell.stdout)
 
 
 def command_of(pid: int) -> str:
-    """The command line of a living process, "" if there is none. A pid alone may be another's by now."""
+    """The command line of a living process, or "" if there is none.
+
+    A remembered pid alone identifies nothing: another process may have it by now.
+    """
     if Path("/proc/self").exists():
         try:
             return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             return ""
-    shown = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return shown.stdout
+    ps = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return ps.stdout
 
 
-def wait_until(true: Callable[[], bool], timeout_s: float) -> bool:
-    """Look every 50 ms; False if it did not become true in time."""
+def wait_until(predicate: Callable[[], bool], timeout_s: float) -> bool:
+    """Poll until the predicate holds. Returns False if it does not within `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
-    while not true():
+    while not predicate():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(POLL_INTERVAL_S)
     return True

@@ -1,8 +1,8 @@
-"""A private RabbitMQ: one folder, one node, one password. Several may run side by side.
+"""A private RabbitMQ: one folder, one node, one password. Several can run side by side.
 
-folder/url      amqp://chat:<random>@127.0.0.1:<port>/, for whoever may read it
+folder/url      amqp://chat:<random>@127.0.0.1:<port>/; only its owner may read it
 folder/mnesia   its data, owned by the user that the server runs as
-folder/log      its logs; `startup` is what it said before it could log
+folder/log      its logs; `startup` is the output from before it opened them
 """
 
 import asyncio
@@ -14,14 +14,13 @@ import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from devtools import packages as programs
-from devtools import processes as machine
-from devtools.processes import Answer, NotStarted
+from devtools import packages, processes
+from devtools.processes import ProbeResult, ServiceError
 
 PORT = 5672
-URL = f"amqp://guest:guest@127.0.0.1:{PORT}/"  # what a server on the standard port is asked with
+DEFAULT_URL = f"amqp://guest:guest@127.0.0.1:{PORT}/"  # the credentials to try on the standard port
 PACKAGE, UNITS = "rabbitmq-server", ("rabbitmq-server", "epmd.service", "epmd.socket")
-# Before PATH: Debian's wrapper there changes users and insists on the system's own folders.
+# Searched before PATH: Debian's wrapper there changes the user and insists on the system's own folders.
 FOLDERS = (
     "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",
     "/opt/homebrew/opt/rabbitmq/sbin",
@@ -29,11 +28,12 @@ FOLDERS = (
     "/opt/rabbitmq/sbin",
 )
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/lib/erlang/bin:/opt/homebrew/bin"  # where erl and epmd may be
-DISTRIBUTION_PORT, EPMD_PORT = 25_700, 4_400  # the first to try; beside the standard ones, which are others'
-START_S = 60
-CONNECT_S = 10.0
-STOP_S = 30
-# The user is made with the data, at the first start.
+# The first ports to try. They are not the standard ones, which another RabbitMQ on this machine would use.
+DISTRIBUTION_PORT, EPMD_PORT = 25_700, 4_400
+START_TIMEOUT_S = 60
+CONNECT_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 30
+# RabbitMQ creates the default user together with the data, at the first start.
 CONFIGURATION = """
 listeners.tcp.1 = 127.0.0.1:{port}
 default_user = chat
@@ -42,106 +42,123 @@ default_pass = {password}
 
 
 class PrivateRabbit:
-    """`port` is where it shall listen; without one it is the remembered port, else a free one."""
+    """A RabbitMQ node in a folder of its own.
+
+    port: where to listen; by default the port of the last start, or a free one.
+    """
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.folder = folder.absolute()
         self.log = self.folder / "log" / "startup"
-        # A node's name is unique on a machine, and so is a folder's.
+        # A node's name has to be unique on its machine, and so is a folder's path.
         self.node = f"chat-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:10]}@localhost"
         self._url = self.folder / "url"
         self._port = port
 
     def exists(self) -> bool:
-        """Whether it was created before: then its data is here."""
+        """Whether an earlier start created it, with data."""
         return self._url.exists() and (self.folder / "mnesia").exists()
 
     @property
     def url(self) -> str:
-        """Where it listens and with which password; empty before the first start."""
+        """Its address with its password; "" before the first start."""
         return self._url.read_text().strip() if self._url.exists() else ""
 
     @property
     def port(self) -> int:
         return urlsplit(self.url).port or 0
 
+    @property
+    def epmd_port(self) -> int:
+        """Where this node's own epmd, Erlang's name server, listens; 0 if there is none."""
+        return self._read_number("epmd-port")
+
     def is_running(self) -> bool:
-        return self.node in machine.command_of(self._number("pid"))
+        return self.node in processes.command_of(self._read_number("pid"))
 
     def bin(self) -> Path | None:
         """The folder with rabbitmq-server."""
-        return next(programs.folders_with("rabbitmq-server", FOLDERS), None)
+        return next(packages.folders_with("rabbitmq-server", FOLDERS), None)
 
     def start(self) -> None:
-        """Create it if it is new, start it unless it runs; it takes connections afterwards."""
+        """Create the server if it is new and start it unless it runs. It accepts connections afterwards.
+
+        Raises `ServiceError`.
+        """
         if not self.is_running():
             self._launch()
-        machine.wait_until(lambda: not self.is_running() or machine.listens("127.0.0.1", self.port), START_S)
+        processes.wait_until(
+            lambda: not self.is_running() or processes.listens("127.0.0.1", self.port), START_TIMEOUT_S
+        )
         if not self.is_running():
-            raise NotStarted(f"RabbitMQ does not start; see {self.log} and the files beside it")
-        if (answer := probe(self.url)) is not Answer.GOOD:
-            raise NotStarted(f"RabbitMQ {answer.value} {self._url}; see the files beside {self.log}")
+            raise ServiceError(f"RabbitMQ does not start. The reason is in {self.log} or in the files beside it.")
+        if (result := probe(self.url)) is not ProbeResult.ACCEPTED:
+            raise ServiceError(
+                f"RabbitMQ {result.value} the URL in {self._url}. The reason is in the files beside {self.log}."
+            )
 
     def stop(self) -> None:
-        """Durable queues and messages are on disk afterwards."""
+        """Stop the server. Durable queues and their messages are on disk afterwards. Raises `ServiceError`."""
         if self.is_running():
-            os.kill(self._number("pid"), signal.SIGTERM)
-            if not machine.wait_until(lambda: not self.is_running(), STOP_S):
-                raise NotStarted(
-                    f"RabbitMQ (process {self._number('pid')}) has not ended after {STOP_S} s; see {self.log}"
+            pid = self._read_number("pid")
+            os.kill(pid, signal.SIGTERM)
+            if not processes.wait_until(lambda: not self.is_running(), STOP_TIMEOUT_S):
+                raise ServiceError(
+                    f"RabbitMQ (process {pid}) has not stopped after {STOP_TIMEOUT_S} s. The reason is in {self.log}."
                 )
-        self._end_epmd()
+        self._stop_epmd()
 
     def _launch(self) -> None:
         folder = self.bin()
         if folder is None:
-            raise NotStarted(f"RabbitMQ is not installed: install it (Debian: apt-get install {PACKAGE})")
-        user = machine.server_user("rabbitmq")
+            raise ServiceError(f"RabbitMQ is not installed. Install it (Debian: apt-get install {PACKAGE}).")
+        user = processes.server_user("rabbitmq")
         for each in (self.folder, self.folder / "mnesia", self.folder / "log"):
             each.mkdir(parents=True, exist_ok=True)
-            machine.own(each, user, 0o700)
-        self._end_epmd()  # of a node that was killed
-        self._remember_url()
-        self._write("epmd-port", str(machine.free_port(EPMD_PORT)), user)
+            processes.chown(each, user, 0o700)
+        self._stop_epmd()  # it outlives a node that was killed
+        self._write_url()
+        self._write("epmd-port", str(processes.free_port(EPMD_PORT)), user)
         self._write("plugins", "[].\n", user)
-        settings = CONFIGURATION.format(port=self.port, password=urlsplit(self.url).password)
-        self._write("rabbitmq.conf", settings, user)
-        # The node's name is there for is_running: the server finds its own in the environment.
+        configuration = CONFIGURATION.format(port=self.port, password=urlsplit(self.url).password)
+        self._write("rabbitmq.conf", configuration, user)
+        # The node takes its name from the environment; on the command line it only serves `is_running`.
         command = [str(folder / "rabbitmq-server"), "-noinput", "-chat", self.node]
-        pid = machine.launch(command, user=user, folder=self.folder, log=self.log, env=self._environment())
+        pid = processes.launch(command, user=user, folder=self.folder, log=self.log, env=self._environment())
         self._write("pid", str(pid), user)
 
     def _environment(self) -> dict[str, str]:
         return {
             "PATH": PATH,
-            "HOME": str(self.folder),  # of the cookie
+            "HOME": str(self.folder),  # Erlang keeps its cookie there
             "RABBITMQ_NODENAME": self.node,
-            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "none"),  # the system's is not for us
+            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "none"),  # instead of the system's
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "none.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),
-            "RABBITMQ_DIST_PORT": str(machine.free_port(DISTRIBUTION_PORT)),
+            "RABBITMQ_DIST_PORT": str(processes.free_port(DISTRIBUTION_PORT)),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-            "RABBITMQ_ALLOW_INPUT": "1",  # the script becomes the server, so that the pid is the server's
+            "RABBITMQ_ALLOW_INPUT": "1",  # makes the script exec the server, so that the pid is the server's
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "ERL_EPMD_PORT": str(self._number("epmd-port")),
+            "ERL_EPMD_PORT": str(self.epmd_port),
         }
 
-    def _remember_url(self) -> None:
+    def _write_url(self) -> None:
         password = urlsplit(self.url).password or secrets.token_hex(12)
-        port = self._port or machine.free_port(self.port or PORT)
+        port = self._port or processes.free_port(self.port or PORT)
         self._url.touch(mode=0o600)
         self._url.write_text(f"amqp://chat:{password}@127.0.0.1:{port}/\n")
 
-    def _end_epmd(self) -> None:
-        """Erlang's name server outlives its node. It refuses to go while it serves another living one."""
-        if port := self._number("epmd-port"):
-            subprocess.run(["epmd", "-port", str(port), "-kill"], env={"PATH": PATH}, capture_output=True, check=False)
+    def _stop_epmd(self) -> None:
+        """Stop Erlang's name server, which outlives its node. It does not stop while it serves another node."""
+        if self.epmd_port:
+            epmd = ["epmd", "-port", str(self.epmd_port), "-kill"]
+            subprocess.run(epmd, env={"PATH": PATH}, capture_output=True, check=False)
             (self.folder / "epmd-port").unlink(missing_ok=True)
 
-    def _number(self, name: str) -> int:
+    def _read_number(self, name: str) -> int:
         try:
             return int((self.folder / name).read_text())
         except (FileNotFoundError, ValueError):
@@ -151,14 +168,14 @@ class PrivateRabbit:
         path = self.folder / name
         path.touch(mode=0o600)
         path.write_text(text)
-        machine.own(path, user, 0o600)
+        processes.chown(path, user, 0o600)
 
 
-def probe(url: str) -> Answer:
-    """Whether the URL opens a connection."""
+def probe(url: str) -> ProbeResult:
+    """Try to open a connection with the URL."""
     parts = urlsplit(url)
-    if not machine.listens(parts.hostname or "127.0.0.1", parts.port or PORT):
-        return Answer.SILENT
+    if not processes.listens(parts.hostname or "127.0.0.1", parts.port or PORT):
+        return ProbeResult.SILENT
     from chat.broker import rabbitmq as amqp
 
-    return Answer.GOOD if asyncio.run(amqp.can_connect(url, CONNECT_S)) else Answer.REFUSED
+    return ProbeResult.ACCEPTED if asyncio.run(amqp.can_connect(url, CONNECT_TIMEOUT_S)) else ProbeResult.REFUSED

@@ -1,15 +1,14 @@
-"""Seed rows: two people, a room and a conversation, written as users write them."""
+"""Seed data: two users, a room and a conversation, written through the domain as real users would write them."""
 
 from chat.auth.passwords import Passwords
 from chat.broker.memory import MemoryBroker
 from chat.config import Settings
 from chat.db.pool import Database
-from chat.domain import accounts as users
-from chat.domain import messages, rooms
+from chat.domain import accounts, messages, rooms
 from chat.errors import Conflict
-from chat.eventlog.writer import EventWriter
+from chat.eventlog.writer import Journal
 
-PASSWORD = "correct horse"  # of both, on a developer's machine
+PASSWORD = "correct horse"  # of both users, for a developer's machine only
 CONVERSATION = [
     ("alice", "Good morning! Is this thing on?"),
     ("bob", "It is. And it remembers everything."),
@@ -18,22 +17,23 @@ CONVERSATION = [
 ]
 
 
-async def plant(settings: Settings) -> str:
-    """Adds what is missing; says so in one line."""
+async def seed(settings: Settings) -> str:
+    """Add the seed data unless one of its users exists. Returns one line that says what was done."""
     db = Database(settings.database_url, size=2, name="seed")
     await db.open()
-    passwords = Passwords(threads=1, queue_timeout_s=settings.hash_queue_timeout_s)
-    journal = EventWriter(db, MemoryBroker(), timeout_s=settings.write_timeout_s, queue_limit=100)
+    passwords = Passwords(threads=1, wait_s=settings.password_wait_s)
+    journal = Journal(db, MemoryBroker(), timeout_s=settings.write_timeout_s, rows=100)
     journal.open()
     try:
-        people = {
-            name: await users.sign_up(db, passwords, name, f"{name}@example.com", PASSWORD) for name in ("alice", "bob")
+        users = {
+            name: await accounts.sign_up(db, passwords, name, f"{name}@example.com", PASSWORD)
+            for name in ("alice", "bob")
         }
-        room = await rooms.create(journal, people["alice"].id, "Python", "Snakes and ladders")
+        room = await rooms.create(journal, users["alice"].id, "Python", "Snakes and ladders")
         for name, text in CONVERSATION:
-            await messages.send_message(journal, people[name].id, room.id, text, None)
+            await messages.post(journal, users[name].id, room.id, text, None)
     except Conflict:
-        return "alice or bob is there already: nothing was added"
+        return "alice or bob exists already: nothing was added"
     finally:
         await journal.close()
         await db.close()

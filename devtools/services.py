@@ -1,15 +1,15 @@
-"""PostgreSQL and RabbitMQ for this checkout: found, or started. `up()` and `down()` are the doors.
+"""PostgreSQL and RabbitMQ for this checkout: found, or started. The entry points are `up()` and `down()`.
 
-For each of the two, the first that there is:
+Each of the two services is the first in this list that is available:
 
-    1  what DATABASE_URL or AMQP_URL names, in the environment or in .env
-    2  what listens on the standard port and takes the usual credentials
+    1  the server that DATABASE_URL or AMQP_URL names, in the environment or in .env
+    2  a server on the standard port that accepts the default credentials
     3  the private server of an earlier run
-    4  docker compose, when an engine answers
-    5  a private server from installed programs; as root, apt-get installs them
-    6  PostgreSQL from a wheel; for RabbitMQ `local:`, the broker inside one process
+    4  docker compose, if an engine answers
+    5  a private server from installed programs, which apt-get installs for root
+    6  PostgreSQL from a wheel; instead of RabbitMQ `memory:`, the broker inside one process
 
-What was found goes into .env, so the next run is step 1. Nothing here removes data.
+The choice is written to .env, so that the next run takes step 1. Nothing here removes data.
 """
 
 import fcntl
@@ -23,19 +23,17 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from chat.config import read_dotenv, redact_password
-from devtools import packages as programs
-from devtools import postgres, rabbitmq
-from devtools import processes as machine
+from chat.config import hidden, read_dotenv
+from devtools import packages, postgres, processes, rabbitmq
 from devtools.compose import Compose, port_setting
-from devtools.processes import Answer, NotStarted, say
+from devtools.processes import ProbeResult, ServiceError, say
 
-LOCAL = "local:"
-OUTSIDE = Path("/var/lib")
-DOTENV_HEAD = "# Written by `make services`, then yours: what stands here is kept. README.md has every setting.\n"
+MEMORY_BROKER_URL = "memory:"
+SHARED_STATE_DIR = Path("/var/lib")  # for a private server whose user cannot enter the checkout
+DOTENV_HEADER = "# Written by `make services`. Edit it freely: existing lines are kept. README.md has every setting.\n"
 
 
-class Private(Protocol):
+class PrivateServer(Protocol):
     """What `PrivatePostgres` and `PrivateRabbit` have in common."""
 
     log: Path
@@ -50,22 +48,33 @@ class Private(Protocol):
 
 
 @dataclass(frozen=True)
-class Need:
-    """One of the two services, and what is particular about it."""
+class ServiceSpec:
+    """One of the two services, and how to find or start it.
 
-    name: str  # for people
-    setting: str  # the variable with its URL
-    usual: str  # the URL that whoever listens on the standard port is asked with
-    probe: Callable[[str], Answer]
-    private: Private
-    composed: str  # its name in docker-compose.yml
-    package: str  # Debian's
-    units: tuple[str, ...]  # what that package would start by itself
-    last_resort: Callable[[], str | None]  # a URL that needs no programs; None: the programs are here now
+    name: what messages call it
+    setting: the variable that holds its URL
+    default_url: the URL to try on the standard port
+    probe: tries a URL
+    private: its private server
+    compose_service: its name in docker-compose.yml
+    package: its Debian package
+    units: the systemd units that the package would start
+    fallback: returns a URL that needs no installed programs, or None if the programs are installed now
+    """
+
+    name: str
+    setting: str
+    default_url: str
+    probe: Callable[[str], ProbeResult]
+    private: PrivateServer
+    compose_service: str
+    package: str
+    units: tuple[str, ...]
+    fallback: Callable[[], str | None]
 
 
 class Checkout:
-    """The working directory, and where its services keep their things."""
+    """A working directory and the state of its services."""
 
     def __init__(self, folder: Path) -> None:
         self.id = hashlib.sha256(str(folder).encode()).hexdigest()[:10]
@@ -77,169 +86,181 @@ class Checkout:
 
     @property
     def home(self) -> Path:
-        """Where private servers live: here, or where their users may enter, as `.services/where` tells."""
-        outside, where = OUTSIDE / f"chat-{self.id}", self.services / "where"
-        remembered = where.exists() and where.read_text().strip() == str(outside)
-        if not remembered and (not machine.is_root() or machine.may_enter(self.services)):
+        """The folder of the private servers: `.services`, or one outside the checkout if their users cannot enter it.
+
+        A folder outside is remembered in `.services/where`, because the data stays there.
+        """
+        outside, where = SHARED_STATE_DIR / f"chat-{self.id}", self.services / "where"
+        is_remembered = where.exists() and where.read_text().strip() == str(outside)
+        if not is_remembered and (not processes.is_root() or processes.is_world_traversable(self.services)):
             return self.services
         outside.mkdir(mode=0o755, exist_ok=True)
         where.write_text(f"{outside}\n")
         return outside
 
-    def needs(self) -> list[Need]:
+    def service_specs(self) -> list[ServiceSpec]:
         home = self.home
         database = postgres.PrivatePostgres(home / "postgres", wheel=home / "wheel")
         return [
-            Need(
+            ServiceSpec(
                 name="PostgreSQL",
                 setting="DATABASE_URL",
-                usual=postgres.URL,
+                default_url=postgres.DEFAULT_URL,
                 probe=postgres.probe,
                 private=database,
-                composed="postgres",
+                compose_service="postgres",
                 package=postgres.PACKAGE,
                 units=postgres.UNITS,
-                last_resort=lambda: _from_wheel(database, self._wheel_lock),
+                fallback=lambda: _install_postgres_wheel(database, self._wheel_lock),
             ),
-            Need(
+            ServiceSpec(
                 name="RabbitMQ",
                 setting="AMQP_URL",
-                usual=rabbitmq.URL,
+                default_url=rabbitmq.DEFAULT_URL,
                 probe=rabbitmq.probe,
                 private=rabbitmq.PrivateRabbit(home / "rabbitmq"),
-                composed="rabbitmq",
+                compose_service="rabbitmq",
                 package=rabbitmq.PACKAGE,
                 units=rabbitmq.UNITS,
-                last_resort=_local,
+                fallback=_use_memory_broker,
             ),
         ]
 
 
 def up() -> None:
-    """Both services answer afterwards, and .env names them. Raises `NotStarted` with what to do."""
-    with _alone() as checkout:
-        named = read_dotenv(checkout.dotenv) | {name: value for name, value in os.environ.items() if value}
-        found = {need.setting: settle(need, named.get(need.setting), checkout) for need in checkout.needs()}
-        if not named.get("AMQP_URL") and found["AMQP_URL"] == rabbitmq.URL and found["DATABASE_URL"] != postgres.URL:
-            # Somebody else's broker, but a database of our own: their room 1 is not ours.
+    """Make both services available and name them in .env. Raises `ServiceError`."""
+    with _exclusive() as checkout:
+        configured = read_dotenv(checkout.dotenv) | {name: value for name, value in os.environ.items() if value}
+        specs = checkout.service_specs()
+        found = {spec.setting: resolve_service(spec, configured.get(spec.setting), checkout) for spec in specs}
+        if (
+            not configured.get("AMQP_URL")
+            and found["AMQP_URL"] == rabbitmq.DEFAULT_URL
+            and found["DATABASE_URL"] != postgres.DEFAULT_URL
+        ):
+            # A broker that other checkouts use too, but a database of this one's own: room 1 here is not theirs.
             found["AMQP_PREFIX"] = f"chat-{checkout.id}."
         found["JWT_SECRET"] = secrets.token_urlsafe(48)
-        remember(checkout.dotenv, {name: value for name, value in found.items() if not named.get(name)})
+        add_settings(checkout.dotenv, {name: value for name, value in found.items() if not configured.get(name)})
 
 
 def down() -> None:
-    """Stop what `up` started for this checkout; data stays. Servers that it found are left alone."""
-    with _alone() as checkout:
-        running = [need for need in checkout.needs() if need.private.exists() and need.private.is_running()]
-        for need in running:
-            need.private.stop()
-            say(f"{need.name} stopped")
-        composed = checkout.compose.started
-        if composed:
-            stopped = checkout.compose.stop()
-            say(f"docker compose {'stopped' if stopped else 'could not stop'} {' and '.join(composed)}")
-        if not running and not composed:
-            say("nothing of ours runs")
+    """Stop the servers that `up` started for this checkout. Data stays; servers that `up` only found keep running."""
+    with _exclusive() as checkout:
+        specs = checkout.service_specs()
+        running = [spec for spec in specs if spec.private.exists() and spec.private.is_running()]
+        for spec in running:
+            spec.private.stop()
+            say(f"{spec.name} stopped")
+        containers = checkout.compose.started
+        if containers:
+            outcome = "stopped" if checkout.compose.stop() else "could not stop"
+            say(f"docker compose {outcome} {' and '.join(containers)}")
+        if not running and not containers:
+            say("no server of this checkout is running")
 
 
-def settle(need: Need, named: str | None, checkout: Checkout) -> str:
-    """The URL of a service that answers, by the list at the top of this module."""
-    if named:
-        _wake(need, named, checkout)
-        return named
-    answer = need.probe(need.usual)
-    if answer is Answer.GOOD:
-        say(f"{need.name} found at {redact_password(need.usual)}")
-        return need.usual
-    if answer is Answer.REFUSED:
-        say(f"{need.name} on the standard port refuses {redact_password(need.usual)}: left alone")
-    if need.private.exists():
-        return _start(need)
-    if checkout.compose.answers() and (url := _compose_up(need, checkout)):
+def resolve_service(spec: ServiceSpec, configured: str | None, checkout: Checkout) -> str:
+    """The URL of a running server, chosen in the order that the module's docstring lists. Raises `ServiceError`."""
+    if configured:
+        _ensure_running(spec, configured, checkout)
+        return configured
+    result = spec.probe(spec.default_url)
+    if result is ProbeResult.ACCEPTED:
+        say(f"{spec.name} found at {hidden(spec.default_url)}")
+        return spec.default_url
+    if result is ProbeResult.REFUSED:
+        say(f"{spec.name} on the standard port refuses {hidden(spec.default_url)}: left alone")
+    if spec.private.exists():
+        return _start_private(spec)
+    if checkout.compose.is_available() and (url := _start_container(spec, checkout)):
         return url
-    if need.private.bin() is None and programs.can_install():
+    if spec.private.bin() is None and packages.can_install():
         log = checkout.services / "install.log"
-        if not programs.install(need.package, need.units, log):
-            say(f"apt-get could not install {need.package}; see {log}")
-    if need.private.bin() is None and (url := need.last_resort()):
+        if not packages.install(spec.package, spec.units, log):
+            say(f"apt-get could not install {spec.package} (log: {log})")
+    if spec.private.bin() is None and (url := spec.fallback()):
         return url
-    return _start(need)
+    return _start_private(spec)
 
 
-def remember(dotenv: Path, settings: Mapping[str, str]) -> None:
-    """Add settings to .env, which only its owner may read; what stands there stays."""
+def add_settings(dotenv: Path, settings: Mapping[str, str]) -> None:
+    """Append settings to .env and make it readable for its owner alone. Existing lines stay."""
     if not settings:
         return
-    new = not dotenv.exists()
+    is_new = not dotenv.exists()
     dotenv.touch(mode=0o600)
     dotenv.chmod(0o600)
-    before = dotenv.read_text()
+    content = dotenv.read_text()
     with dotenv.open("a") as file:
-        file.write(DOTENV_HEAD if new else "" if before.endswith("\n") else "\n")
+        file.write(DOTENV_HEADER if is_new else "" if content.endswith("\n") else "\n")
         file.writelines(f"{name}={value}\n" for name, value in settings.items())
-    say(f".env {'written' if new else 'completed'}: {', '.join(settings)}")
+    say(f".env {'written' if is_new else 'completed'}: {', '.join(settings)}")
 
 
-def _wake(need: Need, named: str, checkout: Checkout) -> None:
-    """See that the named service answers; start it again if it is ours."""
-    if named == LOCAL:
-        say(f"no {need.name}, one process only: install it and take {need.setting} out of .env to change that")
+def _ensure_running(spec: ServiceSpec, url: str, checkout: Checkout) -> None:
+    """Check that the configured server answers. Start it again if this checkout started it. Raises `ServiceError`."""
+    if url == MEMORY_BROKER_URL:
+        say(f"no {spec.name}, one process only; to change that, install it and remove {spec.setting} from .env")
         return
-    answer = need.probe(named)
-    if answer is Answer.SILENT:
-        if need.private.exists() and _place(need.private.url) == _place(named):
-            _start(need)
-        elif need.composed in checkout.compose.started:
-            _compose_up(need, checkout, urlsplit(named).port)
-        answer = need.probe(named)
-    if answer is not Answer.GOOD:
-        raise NotStarted(
-            f"{need.name} {answer.value} {redact_password(named)}, which {need.setting} names (environment or .env). "
-            f"Start it or correct the URL; without {need.setting}, another server is found or started"
+    result = spec.probe(url)
+    if result is ProbeResult.SILENT:
+        if spec.private.exists() and _host_and_port(spec.private.url) == _host_and_port(url):
+            _start_private(spec)
+        elif spec.compose_service in checkout.compose.started:
+            _start_container(spec, checkout, urlsplit(url).port)
+        result = spec.probe(url)
+    if result is not ProbeResult.ACCEPTED:
+        raise ServiceError(
+            f"{spec.name} {result.value} {hidden(url)}, the value of {spec.setting} in the environment or in .env. "
+            f"Start the server or correct the URL. Without {spec.setting}, another server is found or started."
         )
-    say(f"{need.name} answers at {redact_password(named)}")
+    say(f"{spec.name} answers at {hidden(url)}")
 
 
-def _start(need: Need) -> str:
-    fresh = not need.private.exists()
-    need.private.start()
-    say(f"{need.name} {'created' if fresh else 'started'}, a private server (log: {need.private.log})")
-    return need.private.url
+def _start_private(spec: ServiceSpec) -> str:
+    is_new = not spec.private.exists()
+    spec.private.start()
+    say(f"{spec.name} {'created' if is_new else 'started'}, a private server (log: {spec.private.log})")
+    return spec.private.url
 
 
-def _place(url: str) -> tuple[str, int | None]:
+def _host_and_port(url: str) -> tuple[str, int | None]:
     parts = urlsplit(url)
     return (parts.hostname or "").replace("localhost", "127.0.0.1"), parts.port
 
 
-def _compose_up(need: Need, checkout: Checkout, port: int | None = None) -> str | None:
-    """The URL of the service in docker compose, None if that cannot be had."""
-    usual = urlsplit(need.usual).port or 0
-    port = port or machine.free_port(usual)
-    url = need.usual.replace(f":{usual}/", f":{port}/")
-    say(f"starting {need.name} with docker compose, which may download it (log: {checkout.compose.log})")
-    if not checkout.compose.up(need.composed, port) or need.probe(url) is not Answer.GOOD:
-        say(f"docker compose could not start it; see {checkout.compose.log}")
+def _start_container(spec: ServiceSpec, checkout: Checkout, port: int | None = None) -> str | None:
+    """Start the service with docker compose. Returns its URL, or None if it does not become available."""
+    default_port = urlsplit(spec.default_url).port or 0
+    port = port or processes.free_port(default_port)
+    url = spec.default_url.replace(f":{default_port}/", f":{port}/")
+    say(f"starting {spec.name} with docker compose, which may download it (log: {checkout.compose.log})")
+    if not checkout.compose.up(spec.compose_service, port) or spec.probe(url) is not ProbeResult.ACCEPTED:
+        say(f"docker compose could not start {spec.name} (log: {checkout.compose.log})")
         return None
-    if port != usual:  # docker compose reads .env, too, when somebody runs it by hand
-        remember(checkout.dotenv, {port_setting(need.composed): str(port)})
+    if port != default_port:  # docker compose reads .env too, when it is run by hand
+        add_settings(checkout.dotenv, {port_setting(spec.compose_service): str(port)})
     return url
 
 
-def _from_wheel(database: postgres.PrivatePostgres, lock: Path) -> None:
-    say("PostgreSQL is not installed: taking it from a Python wheel")
+def _install_postgres_wheel(database: postgres.PrivatePostgres, lock: Path) -> None:
+    say("PostgreSQL is not installed: installing it from a Python wheel")
     if not database.install_wheel(lock):
-        raise NotStarted("no PostgreSQL for this machine: install 14 or newer, or name one in DATABASE_URL")
+        raise ServiceError(
+            f"There is no PostgreSQL for this machine. Install version {postgres.MIN_VERSION} or newer, "
+            "or name a server in DATABASE_URL."
+        )
 
 
-def _local() -> str:
-    say(f"RabbitMQ is not installed: AMQP_URL={LOCAL}, broker and robot live inside ONE server process")
-    return LOCAL
+def _use_memory_broker() -> str:
+    say(f"RabbitMQ is not installed: AMQP_URL={MEMORY_BROKER_URL}, broker and bot run inside ONE server process")
+    return MEMORY_BROKER_URL
 
 
 @contextmanager
-def _alone() -> Iterator[Checkout]:
-    """One start or stop at a time: `make run` and `make test` may come together."""
+def _exclusive() -> Iterator[Checkout]:
+    """Allow one start or stop at a time: `make run` and `make test` may run together. Raises `ServiceError`."""
     try:
         checkout = Checkout(Path.cwd())
         with (checkout.services / "lock").open("w") as lock:
@@ -250,4 +271,4 @@ def _alone() -> Iterator[Checkout]:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield checkout
     except PermissionError as error:
-        raise NotStarted(f"{error}: made by another user? Repeat as that user, or as root") from error
+        raise ServiceError(f"{error}. If another user made it, run this as that user or as root.") from error

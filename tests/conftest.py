@@ -13,6 +13,17 @@ from tests.actors import ROOT, Chat, Person, StockService, robots, serving, sett
 hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine is no counter-example
 hypothesis.settings.load_profile("suite")
 
+MARKERS_BY_FIXTURE = {"browser": "browser", "services": "faults"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests whose fixtures need a browser or services of their own."""
+    for item in items:
+        for fixture, marker in MARKERS_BY_FIXTURE.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
+
 
 @pytest.fixture(scope="session")
 def database_url() -> Iterator[str]:

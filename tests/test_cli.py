@@ -21,8 +21,7 @@ from chat import cli, config
 from chat.db import migrations
 from chat.protocol.close_codes import CloseCode
 from devtools import __main__ as devtools
-from devtools import processes as machine
-from devtools import schema
+from devtools import processes, schema
 from tests.actors import PATIENCE_S, ROOT, Chat, Process, eventually, free_port, process, settings_for
 
 COMMANDS = {
@@ -132,6 +131,7 @@ def test_a_database_is_migrated_listed_and_taken_back(command: Typed, url: str) 
     assert (code, out.splitlines()[-1]) == (0, f"missing {last}")
 
 
+@pytest.mark.slow
 def test_a_reset_leaves_seed_rows_and_a_rollback_of_them_is_refused(command: Typed, url: str) -> None:
     code, out, err = command("db-reset", DATABASE_URL=url)
     assert (code, err) == (0, "")
@@ -139,7 +139,7 @@ def test_a_reset_leaves_seed_rows_and_a_rollback_of_them_is_refused(command: Typ
     rows = {table: count(url, table) for table in ("users", "rooms", "events")}
     assert rows == {"users": 3, "rooms": 3, "events": 6}
     code, out, _ = command("db-seed", DATABASE_URL=url)
-    assert (code, out) == (0, "alice or bob is there already: nothing was added\n")
+    assert (code, out) == (0, "alice or bob exists already: nothing was added\n")
     for name in reversed(migrations.names()[migrations.names().index("0007.defaults") + 1 :]):
         assert command("db-rollback", DATABASE_URL=url) == (0, f"took back {name}\n", "")
     code, _, err = command("db-rollback", DATABASE_URL=url)
@@ -232,6 +232,7 @@ async def test_run_ends_when_one_of_them_dies(two: config.Settings, dies: str) -
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids.values())
 
 
+@pytest.mark.slow
 async def test_a_run_that_is_killed_takes_both_with_it(two: config.Settings) -> None:
     async with process("run", two) as running:
         pids = await both_run(running)
@@ -240,7 +241,7 @@ async def test_a_run_that_is_killed_takes_both_with_it(two: config.Settings) -> 
             running.signal(signal.SIGKILL)
             assert await running.ended() == -signal.SIGKILL
             assert await wire.closed() == CloseCode.SERVICE_RESTART  # in good order
-        await eventually(lambda: not any(machine.command_of(pid) for pid in pids.values()))
+        await eventually(lambda: not any(processes.command_of(pid) for pid in pids.values()))
         socket.create_server(("127.0.0.1", running.port)).close()
     assert "Traceback" not in "".join(running.lines)
 
@@ -257,12 +258,13 @@ async def test_a_run_that_is_stopped_at_once_leaves_nobody_behind(database_url: 
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+@pytest.mark.slow
 async def test_a_child_that_does_not_stop_is_killed(database_url: str) -> None:
     quick = "from chat import cli, supervisor; supervisor.STOP_TIMEOUT_S = 2; cli.main(['run'])"
     port = free_port()
     environ = {"DATABASE_URL": database_url, "AMQP_URL": "memory:", "JWT_SECRET": "x" * 32, "PORT": str(port)}
     run = await asyncio.create_subprocess_exec(sys.executable, "-c", quick, cwd=ROOT, env={**os.environ, **environ})
-    await eventually(lambda: machine.listens("127.0.0.1", port))
+    await eventually(lambda: processes.listens("127.0.0.1", port))
     (child,) = children(run.pid)
     os.kill(child, signal.SIGSTOP)
     await eventually(lambda: ") T " in Path(f"/proc/{child}/stat").read_text())

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from devtools import packages as programs
+from devtools import packages
 from tests.bench.wires import Void
 
 PGBENCH_PLACES = "/usr/lib/postgresql/*/bin/pgbench"
@@ -76,7 +76,7 @@ class Wrk(NamedTuple):
 
 def wrk(url: str, *, connections: int, seconds: float, tokens: Sequence[str] = ()) -> Wrk:
     """Requests a second, and the 99th percentile of their time; every answer has to be a 200. Tokens take turns."""
-    if shutil.which("wrk") is None and os.geteuid() == 0 and programs.can_install():
+    if shutil.which("wrk") is None and os.geteuid() == 0 and packages.can_install():
         subprocess.run(
             ["apt-get", "-qq", "install", "-y", "--no-install-recommends", "wrk"], capture_output=True, check=False
         )

@@ -62,6 +62,7 @@ def test_the_dump_is_not_stale(dumped: str) -> None:
     assert schema.DUMP.read_text(encoding="utf-8") == dumped, "run `make db-migrate`"
 
 
+@pytest.mark.slow
 def test_up_down_and_up_again_leaves_no_trace(url: str) -> None:
     assert migrations.apply(url) == migrations.names()
     up = shape(url)
@@ -139,6 +140,7 @@ def test_a_reset_destroys_what_was_there_and_begins_a_new_epoch(url: str) -> Non
     assert "stray" not in tables(url)
 
 
+@pytest.mark.slow
 def test_a_reset_applies_what_is_newer_than_the_dump(
     url: str, dumped: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

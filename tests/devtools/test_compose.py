@@ -1,6 +1,6 @@
-"""docker-compose.yml and Dockerfile: there may be no engine to try them, so they are read.
+"""docker-compose.yml, Dockerfile and .dockerignore, read as text: there may be no engine to run them.
 
-`make check` validates the file against the schema of compose files; here is what the schema does not know.
+`make check` validates docker-compose.yml against the schema of compose files; these tests check the rest.
 """
 
 import re
@@ -35,13 +35,26 @@ def test_our_own_processes_run_only_when_asked_for(name: str) -> None:
 
 
 def test_the_image_is_slim_pinned_and_not_root() -> None:
-    assert re.search(r"^FROM python:3\.\d+\.\d+-slim", DOCKERFILE, re.MULTILINE)
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert bases and all(re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base) for base in bases)
+    assert len(set(bases)) == 1
     assert re.search(r"^USER (?!root|0)", DOCKERFILE, re.MULTILINE)
     assert "--require-hashes" in DOCKERFILE
 
 
-def test_what_the_image_copies_is_let_through() -> None:
-    copied = {word for line in re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE) for word in line.split()}
+def test_the_build_context_is_what_the_dockerfile_copies() -> None:
+    copies = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    copied = {word for line in copies for word in line.split()}
     allowed = set(re.findall(r"^!(.+)$", Path(".dockerignore").read_text(), re.MULTILINE))
     assert copied == allowed
     assert all(Path(each).exists() for each in copied)
+
+
+def test_the_build_context_has_all_that_the_package_is_made_of() -> None:
+    setup = Path("setup.cfg").read_text()
+    folders = set(re.findall(r"^ +chat\.\w+ = (\w+)$", setup, re.MULTILINE)) | {"chat"}
+    files = set(re.findall(r"^(?:long_description = file: |license_files = )(\S+)$", setup, re.MULTILINE))
+    assert folders == {"chat", "migrations", "sql"} and files == {"README.md", "LICENSE"}
+    allowed = set(re.findall(r"^!(.+)$", Path(".dockerignore").read_text(), re.MULTILINE))
+    assert folders | files | {"setup.cfg", "pyproject.toml"} <= allowed
+    assert "devtools" not in allowed

@@ -1,4 +1,4 @@
-"""devtools/postgres.py: a private server of our own, a real one."""
+"""devtools/postgres.py, with a real private server."""
 
 import os
 import pwd
@@ -13,19 +13,21 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from devtools import processes as machine
+from devtools import processes
 from devtools.postgres import PrivatePostgres, probe
-from devtools.processes import Answer, NotStarted
+from devtools.processes import ProbeResult, ServiceError
+
+pytestmark = pytest.mark.services
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PrivatePostgres]:
     folder = Path(tempfile.mkdtemp(prefix="chat-test-"))
-    folder.chmod(0o755)  # the server's user goes through here; pytest's own folders are closed to it
-    with socket.create_server(("127.0.0.1", 0)) as foreign:  # somebody has the port that we would like
+    folder.chmod(0o755)  # the server's user has to enter it; pytest's own folders are closed to other users
+    with socket.create_server(("127.0.0.1", 0)) as foreign:  # the remembered port is taken
         taken = foreign.getsockname()[1]
         (folder / "server").mkdir()
-        (folder / "server" / "url").write_text(f"postgresql://chat:of-before@127.0.0.1:{taken}/chat\n")
+        (folder / "server" / "url").write_text(f"postgresql://chat:remembered@127.0.0.1:{taken}/chat\n")
         postgres = PrivatePostgres(folder / "server")
         if postgres.bin() is None:
             pytest.skip("PostgreSQL is not installed")
@@ -36,45 +38,45 @@ def server() -> Iterator[PrivatePostgres]:
     shutil.rmtree(folder)
 
 
-def ask(url: str, question: str) -> object:
+def fetch_value(url: str, query: str) -> object:
     connection = psycopg2.connect(url)
     try:
         with connection.cursor() as cursor:
-            cursor.execute(question)
+            cursor.execute(query)
             row = cursor.fetchone()
             return row and row[0]
     finally:
         connection.close()
 
 
-def test_it_takes_a_free_port_and_keeps_its_password(server: PrivatePostgres) -> None:
+def test_it_chooses_a_free_port_and_keeps_its_password(server: PrivatePostgres) -> None:
     assert server.is_running()
-    assert "chat:of-before@127.0.0.1" in server.url
-    assert probe(server.url) is Answer.GOOD
+    assert "chat:remembered@127.0.0.1" in server.url
+    assert probe(server.url) is ProbeResult.ACCEPTED
 
 
-def test_it_does_not_run_as_root_and_its_data_is_closed(server: PrivatePostgres) -> None:
+def test_it_does_not_run_as_root_and_its_data_is_private(server: PrivatePostgres) -> None:
     owner = pwd.getpwuid(server.data.stat().st_uid)
-    assert owner.pw_uid == (os.getuid() or pwd.getpwnam(machine.server_user("postgres") or "").pw_uid)
+    assert owner.pw_uid == (os.getuid() or pwd.getpwnam(processes.server_user("postgres") or "").pw_uid)
     assert owner.pw_uid != 0
     assert stat.S_IMODE(server.folder.stat().st_mode) == 0o700
 
 
-def test_it_knows_letters_and_writes_to_disk(server: PrivatePostgres) -> None:
-    assert ask(server.url, "SELECT lower('É') = 'é' AND 'É' ~* 'é'") is True
-    assert ask(server.url, "SHOW fsync") == "on"
-    assert ask(server.url, "SHOW server_encoding") == "UTF8"
-    assert ask(server.url, "SHOW listen_addresses") == "127.0.0.1"
+def test_it_knows_the_case_of_letters_and_writes_to_disk(server: PrivatePostgres) -> None:
+    assert fetch_value(server.url, "SELECT lower('É') = 'é' AND 'É' ~* 'é'") is True
+    assert fetch_value(server.url, "SHOW fsync") == "on"
+    assert fetch_value(server.url, "SHOW server_encoding") == "UTF8"
+    assert fetch_value(server.url, "SHOW listen_addresses") == "127.0.0.1"
 
 
 def test_a_wrong_password_is_refused(server: PrivatePostgres) -> None:
-    assert probe(server.url.replace("of-before", "guessed")) is Answer.REFUSED
+    assert probe(server.url.replace("remembered", "guessed")) is ProbeResult.REFUSED
 
 
 def test_a_missing_database_is_created(server: PrivatePostgres) -> None:
     other = server.url.removesuffix("chat") + "other"
-    assert probe(other) is Answer.GOOD
-    assert ask(other, "SELECT current_database()") == "other"
+    assert probe(other) is ProbeResult.ACCEPTED
+    assert fetch_value(other, "SELECT current_database()") == "other"
 
 
 def test_it_comes_back_after_a_kill_with_what_was_committed(server: PrivatePostgres) -> None:
@@ -83,16 +85,16 @@ def test_it_comes_back_after_a_kill_with_what_was_committed(server: PrivatePostg
         cursor.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     pid = int((server.data / "postmaster.pid").read_text().splitlines()[0])
     os.kill(pid, signal.SIGKILL)
-    assert machine.wait_until(lambda: not server.is_running(), 5)
+    assert processes.wait_until(lambda: not server.is_running(), 5)
     url = server.url
     server.start()
     assert server.url == url
-    assert ask(url, "SELECT answer FROM kept") == 42
+    assert fetch_value(url, "SELECT answer FROM kept") == 42
     connection.close()
 
 
 def test_data_of_another_version_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "PG_VERSION").write_text("9\n")
-    with pytest.raises(NotStarted, match="PostgreSQL 9, which made"):
+    with pytest.raises(ServiceError, match="PostgreSQL 9, which wrote"):
         PrivatePostgres(tmp_path).start()

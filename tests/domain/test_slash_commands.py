@@ -216,6 +216,7 @@ async def test_a_reply_that_the_broker_repeats_is_said_once(database_url: str, s
         assert said_by_robot(await asker.events(room)) == ["first", "of Y"]
 
 
+@pytest.mark.slow
 async def test_after_the_deadline_the_room_is_told_and_the_late_reply_is_not(
     database_url: str, stocks: StockService
 ) -> None:
@@ -244,6 +245,7 @@ def stocks_down() -> str:
     return STOCK_UNAVAILABLE
 
 
+@pytest.mark.slow
 async def test_a_robot_killed_between_taking_and_answering_leaves_it_to_the_next(
     database_url: str, stocks: StockService
 ) -> None:
@@ -265,6 +267,7 @@ async def test_a_robot_killed_between_taking_and_answering_leaves_it_to_the_next
         assert said_by_robot(await asker.events(room)) == [stocks_down()]
 
 
+@pytest.mark.slow
 async def test_an_asker_whose_server_is_killed_is_answered_by_another(database_url: str, stocks: StockService) -> None:
     async with (
         without_robot(database_url, stocks) as chat,
@@ -287,6 +290,7 @@ async def test_an_asker_whose_server_is_killed_is_answered_by_another(database_u
         assert said_by_robot(await asker.events(room)) == ["Z is fine"]
 
 
+@pytest.mark.slow
 async def test_an_unstorable_or_nonsensical_reply_is_dropped_and_the_deadline_speaks(
     database_url: str, stocks: StockService
 ) -> None:

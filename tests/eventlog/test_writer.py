@@ -233,6 +233,7 @@ async def test_an_asker_who_goes_away_later_does_no_harm(desk: Desk) -> None:
 # --- a room that is locked ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_locked_room_is_busy_and_harms_no_other(desk: Desk, database_url: str) -> None:
     stuck, *others = [await desk.room() for _ in range(5)]
     async with locked(database_url, stuck):
@@ -250,6 +251,7 @@ async def test_a_locked_room_is_busy_and_harms_no_other(desk: Desk, database_url
     await eventually(lambda: not desk.journal.contended_rooms and not desk.journal.unfinished)
 
 
+@pytest.mark.slow
 async def test_the_order_is_kept_when_a_batch_is_written_room_by_room(desk: Desk, database_url: str) -> None:
     stuck, other = await desk.room(), await desk.room()
     async with locked(database_url, stuck):
@@ -260,6 +262,7 @@ async def test_the_order_is_kept_when_a_batch_is_written_room_by_room(desk: Desk
     assert await desk.log(other) == [str(number) for number in range(40)]
 
 
+@pytest.mark.slow
 async def test_more_locked_rooms_than_connections_are_all_answered_in_time(opens: Open, database_url: str) -> None:
     desk = await opens(timeout_s=1.0)
     rooms = [await desk.room() for _ in range(8)]
@@ -274,6 +277,7 @@ async def test_more_locked_rooms_than_connections_are_all_answered_in_time(opens
     await eventually(lambda: not desk.journal.unfinished)
 
 
+@pytest.mark.slow
 async def test_closing_answers_those_whose_room_is_locked(opens: Open, database_url: str) -> None:
     desk = await opens(timeout_s=1.0)
     stuck, other = await desk.room(), await desk.room()

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import psycopg2
 
-from devtools import processes as machine
+from devtools import processes
 from tests.faults.stage import Server, Services
 
 CONNECTIONS = 200  # more than the private PostgreSQL admits
@@ -158,7 +158,7 @@ class Breaker:
         folder = rabbit.bin()
         assert folder is not None
         command = [str(folder / "rabbitmqctl"), "-n", rabbit.node, "set_vm_memory_high_watermark", fraction]
-        user = machine.as_user(machine.server_user("rabbitmq"))
+        user = processes.as_user(processes.server_user("rabbitmq"))
         for _ in range(5):  # a node that has just come back may not know itself yet
             done = subprocess.run(command, env=rabbit._environment(), cwd=rabbit.folder, capture_output=True, **user)
             if done.returncode == 0:

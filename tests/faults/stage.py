@@ -23,8 +23,7 @@ import psycopg2
 import pytest
 
 from chat.config import Settings
-from devtools import processes as machine
-from devtools import schema
+from devtools import processes, schema
 from devtools.postgres import PrivatePostgres
 from devtools.rabbitmq import PrivateRabbit
 from tests.actors import ROOT, as_text, settings_for
@@ -49,7 +48,7 @@ class Services:
     def start_rabbit(self) -> None:
         """A node may listen for a moment before it knows its user."""
         for _ in range(5):
-            with contextlib.suppress(machine.NotStarted):
+            with contextlib.suppress(processes.ServiceError):
                 return self.rabbit.start()
             time.sleep(1)
         self.rabbit.start()
@@ -73,7 +72,7 @@ class Services:
         """The Erlang machine alone: its helpers only wait for it."""
         with contextlib.suppress(OSError, ValueError):
             pid = int((self.rabbit.folder / "pid").read_text())
-            return [each for each in (pid, *_children(pid)) if "beam" in machine.command_of(each)]
+            return [each for each in (pid, *_children(pid)) if "beam" in processes.command_of(each)]
         return []
 
     def connect(self) -> psycopg2.extensions.connection:
@@ -171,7 +170,7 @@ class Server:
                 stderr=log,
             )
         async with asyncio.timeout(READY_S):
-            while not await asyncio.to_thread(machine.listens, "127.0.0.1", self.port):
+            while not await asyncio.to_thread(processes.listens, "127.0.0.1", self.port):
                 assert self.process.returncode is None, f"{self.name} does not start; see {self.log}"
                 await asyncio.sleep(0.05)
 
@@ -228,7 +227,7 @@ async def two_servers(services: Services, **changed: Any) -> AsyncIterator[tuple
 
 def _port() -> int:
     """A port that stays ours while nobody listens there: not one of those that outgoing connections get."""
-    return machine.free_port(random.randrange(10_000, 15_000))
+    return processes.free_port(random.randrange(10_000, 15_000))
 
 
 def _wire(url: str) -> Wire:

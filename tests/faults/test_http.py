@@ -79,6 +79,7 @@ async def dripping_body(server: Server) -> tuple[float, bytes]:
             saying.cancel()
 
 
+@pytest.mark.timing
 async def test_who_drips_or_is_silent_is_sent_away_and_the_others_are_served(
     servers: tuple[Server, Server], here: Chat
 ) -> None:

@@ -117,6 +117,7 @@ class Noting(SocketWriter):
         self.slowest = max(self.slowest, after_s)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("away", WAYS if LONG else WAYS[:1])
 async def test_postgresql_may_be_away(services: Services, servers: tuple[Server, Server], away: Away) -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http, Chat(servers[0].url) as chat:
@@ -190,6 +191,7 @@ async def all_become(state: str, *chats: Chat, within_s: float | None = None) ->
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("away", RABBIT_WAYS if LONG else RABBIT_WAYS[:1])
 async def test_rabbitmq_may_be_away(
     services: Services,

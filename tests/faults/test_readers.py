@@ -83,6 +83,7 @@ async def delays(alice: Person, room: int, count: int) -> float:
     return median(took)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("habit", [nothing, a_kilobyte_a_second])
 async def test_a_reader_that_does_not_read_is_cut_alone(
     servers: tuple[Server, Server], here: Chat, habit: object

@@ -85,6 +85,7 @@ def at(person: Person, chat: Chat) -> Person:
     return Person(chat, session)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(("sockets", "pause_s"), [(1_000, 0.5), (20, 0.0)], ids=["very many", "a flood"])
 async def test_many_sockets_resume_at_once_while_others_write(
     pair: tuple[Server, Server], sockets: int, pause_s: float

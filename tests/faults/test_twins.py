@@ -85,6 +85,7 @@ async def test_a_twin_waits_for_the_one_that_is_under_way_on_the_other_process(
     assert [event.get("chatmessage") for event in await alice.events(room)] == [None, "once"]
 
 
+@pytest.mark.timing
 async def test_a_room_that_is_held_harms_no_other_room(here: Chat, there: Chat, barrier: Barrier) -> None:
     alice, bob = await here.sign_up("alice"), await here.sign_up("bob")
     held = await alice.creates()

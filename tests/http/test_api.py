@@ -69,6 +69,7 @@ async def test_a_taken_name_or_address_is_a_conflict_whatever_its_case(chat: Cha
     assert code == f"{field}_taken" and field in message
 
 
+@pytest.mark.slow
 async def test_of_many_who_sign_up_with_one_name_one_gets_it(chat: Chat) -> None:
     name = unique("race")
 

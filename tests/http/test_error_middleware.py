@@ -206,6 +206,7 @@ def everything() -> Iterator[list[str]]:
         logging.getLogger(name).setLevel(level)
 
 
+@pytest.mark.slow
 async def test_no_line_has_a_token_a_password_or_a_message(
     database_url: str, everything: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,6 +170,7 @@ async def test_the_same_write_on_both_processes_is_one_event(both: tuple[Chat, C
     assert len(await alice.events(room)) == 21
 
 
+@pytest.mark.slow
 async def test_without_the_broker_they_still_hear_each_other(database_url: str) -> None:
     """Broker dead from the start: the sweep carries messages, joins and leaves, each within a second or so."""
     settings = settings_for(database_url, amqp_url=f"amqp://guest:guest@127.0.0.1:{free_port()}/")
@@ -193,6 +194,7 @@ async def test_without_the_broker_they_still_hear_each_other(database_url: str) 
         assert wire.seqs(room) == [1, 2, 3]
 
 
+@pytest.mark.slow
 async def test_a_restart_is_told_and_nothing_acked_is_lost(database_url: str) -> None:
     """SIGTERM while somebody writes: what is in flight is answered, sockets get 1012, exit 0, within 10 s."""
     settings = settings_for(database_url)
@@ -233,6 +235,7 @@ async def test_a_restart_is_told_and_nothing_acked_is_lost(database_url: str) ->
         assert wires[1].seqs(room) + wire.seqs(room) == list(range(1, len(stored) + 2))
 
 
+@pytest.mark.slow
 async def test_numbers_that_went_back_end_the_sockets(database_url: str) -> None:
     """After a reset or a restore: 1012, and tokens of the old epoch are refused."""
     with schema.scratch(database_url) as url:
