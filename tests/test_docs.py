@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
 
@@ -21,7 +22,7 @@ from chat.errors import ChatError
 from chat.http.routes import ROUTES
 from chat.protocol import frames
 from chat.protocol.close_codes import CloseCode
-from tests.actors import ROOT, as_text
+from tests.actors import ROOT, Chat, as_text, unique
 from tests.sources import modules
 
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "tests").rglob("README.md")])
@@ -201,6 +202,26 @@ def test_the_examples_in_python_can_be_compiled() -> None:
     assert blocks
     for block in blocks:
         compile(block, PROTOCOL.name, "exec")
+
+
+async def test_the_examples_with_curl_are_answered(chat: Chat) -> None:
+    """In order, but the sign-up comes first, and with names that no other test has."""
+    async with aiohttp.ClientSession(chat.base_url) as http:
+        for paper in (README, API):
+            blocks = "".join(re.findall(r"^```sh\n(.*?)^```", text_of(paper), re.M | re.S)).replace("\\\n", " ")
+            blocks = blocks.replace('"ada', f'"{unique("ada")}').replace('"Release"', f'"{unique("Release")}"')
+            commands = re.findall(r"curl -s .*", blocks)
+            assert len(commands) > 1
+            token = ""
+            for command in sorted(commands, key=lambda command: "signup" not in command):
+                path, *_ = re.findall(r"(?:localhost:8080|\$URL)(/[^\s\"]+)", command)
+                body = re.search(r"-d '(.*?)'", command)
+                headers = dict(re.findall(r"""-H ['"]([\w-]+): ([^'"]+)['"]""", command.replace("$TOKEN", token)))
+                request = http.request("POST" if body else "GET", path, data=body and body[1], headers=headers)
+                async with request as response:
+                    assert response.ok, (command, await response.text())
+                    answer = await response.json()
+                    token = answer["token"] if "/auth/" in path else token
 
 
 # --- settings, commands, targets ----------------------------------------------------------------------
