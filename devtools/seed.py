@@ -6,7 +6,7 @@ from chat.config import Settings
 from chat.db.pool import Database
 from chat.domain import accounts, messages, rooms
 from chat.errors import Conflict
-from chat.eventlog.writer import Journal
+from chat.eventlog.writer import EventWriter
 
 PASSWORD = "correct horse"  # of both users, for a developer's machine only
 CONVERSATION = [
@@ -21,21 +21,21 @@ async def seed(settings: Settings) -> str:
     """Add the seed data unless one of its users exists. Returns one line that says what was done."""
     db = Database(settings.database_url, size=2, name="seed")
     await db.open()
-    passwords = Passwords(threads=1, wait_s=settings.password_wait_s)
-    journal = Journal(db, MemoryBroker(), timeout_s=settings.write_timeout_s, rows=100)
-    journal.open()
+    passwords = Passwords(threads=1, queue_timeout_s=settings.hash_queue_timeout_s)
+    writer = EventWriter(db, MemoryBroker(), timeout_s=settings.write_timeout_s, queue_limit=100)
+    writer.open()
     try:
         users = {
             name: await accounts.sign_up(db, passwords, name, f"{name}@example.com", PASSWORD)
             for name in ("alice", "bob")
         }
-        room = await rooms.create(journal, users["alice"].id, "Python", "Snakes and ladders")
+        room = await rooms.create(writer, users["alice"].id, "Python", "Snakes and ladders")
         for name, text in CONVERSATION:
-            await messages.post(journal, users[name].id, room.id, text, None)
+            await messages.send_message(writer, users[name].id, room.id, text, None)
     except Conflict:
         return "alice or bob exists already: nothing was added"
     finally:
-        await journal.close()
+        await writer.close()
         await db.close()
         passwords.close()
     return f"added alice@example.com and bob@example.com (password: {PASSWORD}), a room and a conversation"

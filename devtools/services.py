@@ -23,14 +23,16 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from chat.config import hidden, read_dotenv
+from chat.config import read_dotenv, redact_password
 from devtools import packages, postgres, processes, rabbitmq
 from devtools.compose import Compose, port_setting
 from devtools.processes import ProbeResult, ServiceError, say
 
 MEMORY_BROKER_URL = "memory:"
 SHARED_STATE_DIR = Path("/var/lib")  # for a private server whose user cannot enter the checkout
-DOTENV_HEADER = "# Written by `make services`. Edit it freely: existing lines are kept. README.md has every setting.\n"
+DOTENV_HEADER = (
+    "# Written by `make services`. Edit it: existing lines are kept. docs/operations.md has every setting.\n"
+)
 
 
 class PrivateServer(Protocol):
@@ -167,10 +169,10 @@ def resolve_service(spec: ServiceSpec, configured: str | None, checkout: Checkou
         return configured
     result = spec.probe(spec.default_url)
     if result is ProbeResult.ACCEPTED:
-        say(f"{spec.name} found at {hidden(spec.default_url)}")
+        say(f"{spec.name} found at {redact_password(spec.default_url)}")
         return spec.default_url
     if result is ProbeResult.REFUSED:
-        say(f"{spec.name} on the standard port refuses {hidden(spec.default_url)}: left alone")
+        say(f"{spec.name} on the standard port refuses {redact_password(spec.default_url)}: left alone")
     if spec.private.exists():
         return _start_private(spec)
     if checkout.compose.is_available() and (url := _start_container(spec, checkout)):
@@ -212,10 +214,11 @@ def _ensure_running(spec: ServiceSpec, url: str, checkout: Checkout) -> None:
         result = spec.probe(url)
     if result is not ProbeResult.ACCEPTED:
         raise ServiceError(
-            f"{spec.name} {result.value} {hidden(url)}, the value of {spec.setting} in the environment or in .env. "
+            f"{spec.name} {result.value} {redact_password(url)}, "
+            f"the value of {spec.setting} in the environment or in .env. "
             f"Start the server or correct the URL. Without {spec.setting}, another server is found or started."
         )
-    say(f"{spec.name} answers at {hidden(url)}")
+    say(f"{spec.name} answers at {redact_password(url)}")
 
 
 def _start_private(spec: ServiceSpec) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from chat.bots import stock_bot as bot
 from chat.bots import stock_quotes as stocks
-from chat.protocol.bot_queues import STOCK_SERVICE_DOWN
+from chat.protocol.bot_queues import STOCK_UNAVAILABLE
 from tests.actors import StockService, free_port
 
 
@@ -16,28 +16,28 @@ from tests.actors import StockService, free_port
     [
         ("aapl.us", "AAPL.US quote is $93.42 per share"),
         ("n.d", "N.D quote is not available"),
-        ("empty", STOCK_SERVICE_DOWN),
-        ("headless", STOCK_SERVICE_DOWN),
-        ("truncated", STOCK_SERVICE_DOWN),
-        ("html", STOCK_SERVICE_DOWN),
-        ("nonsense", STOCK_SERVICE_DOWN),
-        ("other", STOCK_SERVICE_DOWN),
-        ("404", STOCK_SERVICE_DOWN),
-        ("500", STOCK_SERVICE_DOWN),
-        ("huge", STOCK_SERVICE_DOWN),
-        ("hangs", STOCK_SERVICE_DOWN),
+        ("empty", STOCK_UNAVAILABLE),
+        ("headless", STOCK_UNAVAILABLE),
+        ("truncated", STOCK_UNAVAILABLE),
+        ("html", STOCK_UNAVAILABLE),
+        ("nonsense", STOCK_UNAVAILABLE),
+        ("other", STOCK_UNAVAILABLE),
+        ("404", STOCK_UNAVAILABLE),
+        ("500", STOCK_UNAVAILABLE),
+        ("huge", STOCK_UNAVAILABLE),
+        ("hangs", STOCK_UNAVAILABLE),
         ("not a code!", stocks.BAD_CODE),
     ],
 )
 async def test_whatever_the_service_does_the_robot_says_something(stocks: StockService, code: str, said: str) -> None:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.5)) as http:
-        assert await bot.answer(http, stocks.url, f"/stock={code}") == said
+        assert await bot.quote_reply(http, stocks.url, f"/stock={code}") == said
 
 
 async def test_a_service_that_is_not_there_is_not_available() -> None:
     async with aiohttp.ClientSession() as http:
         address = f"http://127.0.0.1:{free_port()}/?s={{code}}"
-        assert await bot.answer(http, address, "/stock=AAPL.US") == STOCK_SERVICE_DOWN
+        assert await bot.quote_reply(http, address, "/stock=AAPL.US") == STOCK_UNAVAILABLE
 
 
 async def test_a_huge_answer_is_not_read_to_its_end() -> None:
@@ -56,4 +56,4 @@ async def test_a_huge_answer_is_not_read_to_its_end() -> None:
     server = await asyncio.start_server(flood, "127.0.0.1", 0)
     async with server, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as http:
         port = server.sockets[0].getsockname()[1]
-        assert await bot.answer(http, f"http://127.0.0.1:{port}/{{code}}", "/stock=X") == STOCK_SERVICE_DOWN
+        assert await bot.quote_reply(http, f"http://127.0.0.1:{port}/{{code}}", "/stock=X") == STOCK_UNAVAILABLE
