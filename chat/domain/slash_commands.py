@@ -38,7 +38,6 @@ class OverdueCommand(NamedTuple):
 
     id: int
     room_id: int
-    line: str
 
 
 def is_command(text: str) -> bool:
@@ -90,7 +89,7 @@ class SlashCommands:
                     room_id=room_id,
                     user_id=user_id,
                     line=line,
-                    client_id=request_id,
+                    request_id=request_id,
                     has_bot=has_bot,
                 )
             except StatementTimeout:

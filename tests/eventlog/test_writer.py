@@ -46,7 +46,7 @@ class Desk:
         return self.journal.append(room, self.user, request_id or unique("client"), text)
 
     async def log(self, room: int) -> list[str]:
-        rows = await self.db.all("events/list_after", room_ids=[room], reader_ids=[None], afters=[0], mosts=[10_000])
+        rows = await self.db.all("events/list_after", room_ids=[room], reader_ids=[None], afters=[0], limits=[10_000])
         assert [row.seq for row in rows] == list(range(1, len(rows) + 1)), "the numbers are not dense"
         return [row.body for row in rows if row.kind == 1]
 
