@@ -127,9 +127,11 @@ class Person:
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}
 
-    async def asks(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
+    async def asks(
+        self, method: str, path: str, body: Any = None, status: int = 200, headers: dict[str, str] | None = None
+    ) -> Any:
         """The JSON of an answer, which must have this status."""
-        return await self.chat.asks(method, path, body, status, headers=self.headers)
+        return await self.chat.asks(method, path, body, status, headers={**self.headers, **(headers or {})})
 
     async def gets(self, path: str) -> Any:
         return await self.asks("GET", path)

@@ -97,6 +97,28 @@ def test_the_broker_may_live_inside(url: str, local: bool) -> None:
     assert load(AMQP_URL=url).uses_memory_broker is local
 
 
+@pytest.mark.parametrize("old", config.OLD_NAMES)
+@pytest.mark.parametrize("place", ["environment", "dotenv"])
+def test_an_old_name_is_an_error_that_says_the_new_one(tmp_path: Path, old: str, place: str) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(f"{old}=1\n" if place == "dotenv" else "")
+    with pytest.raises(
+        ConfigError, match=f"{old} has a new name: set {config.OLD_NAMES[old].split(',')[0].split(' ')[0]}"
+    ):
+        config.load({old: "1"} if place == "environment" else {}, dotenv=dotenv)
+
+
+def test_the_old_name_of_the_broker_within_is_an_error_too() -> None:
+    with pytest.raises(ConfigError, match="set AMQP_URL=memory: instead"):
+        load(AMQP_URL="local:")
+
+
+def test_every_new_name_of_an_old_one_is_a_setting() -> None:
+    known = {each.name.upper() for each in dataclasses.fields(Settings)}
+    assert {new.split(",")[0].split(" ")[0] for new in config.OLD_NAMES.values()} <= known
+    assert not known & config.OLD_NAMES.keys()
+
+
 def test_tokens_need_a_secret_of_32_bytes() -> None:
     for short in ("", "x" * 31):
         with pytest.raises(ConfigError, match=rf"JWT_SECRET has {len(short)} bytes: at least 32"):

@@ -46,6 +46,8 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     )
     if request.app[app_keys.STATE].stopping:  # since the request came: nobody else tells this connection
         connection.close(CloseCode.SERVICE_RESTART)
-    code = await connection.run(response)
-    log.info("user %d has disconnected (%s)", identity.user_id, code or response.close_code)
+    try:
+        await connection.run(response)
+    finally:
+        log.info("user %d has disconnected (%s)", identity.user_id, connection.close_code or response.close_code)
     return response

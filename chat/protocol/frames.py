@@ -162,8 +162,8 @@ class Resumed(
 ):
     """The answer to a resume, sent when the room is live from `to` + 1 on.
 
-    complete: the events `from_` to `to` were sent before this frame. If false, none of them was: read them from
-    …/events. A `from_` at or below the client's own seq says that its numbers are not those of this log.
+    complete: the events `from_` to `to` were sent before this frame. If false, none of them was: the client reads them
+    over REST. A `from_` at or below the client's own seq says that its numbers are not those of this log.
     """
 
     chatroom_id: int

@@ -111,14 +111,14 @@ class ClientConnection:
         self._replies_flushed: asyncio.Future[None] | None = None  # while it is waited for
         self._replay: Replay | None = None  # while a resume is in progress: very many connections have none
         self._close_timer: asyncio.TimerHandle | None = None  # once closing
-        self._close_code: CloseCode | None = None
+        self.close_code: CloseCode | None = None  # the one that this side has sent
         self._ended: asyncio.Future[None] | None = None  # while it is waited for
         rate = settings.rate_limit_per_s
         self.frame_bucket = TokenBucket(rate, rate * BURST_SECONDS, now)
         self.resume_bucket = TokenBucket(rate, RESUME_BURST, now)
 
-    async def run(self, messages: AsyncIterable[WSMessage]) -> int | None:
-        """Serve the connection from the hello to its end. Return the close code that the server sent, if it did."""
+    async def run(self, messages: AsyncIterable[WSMessage]) -> None:
+        """Serve the connection from the hello to its end."""
         hub, loop = self.backend.hub, asyncio.get_running_loop()
         self._guard_transport()
         expiry = loop.call_later(self.identity.expires_at - time.time(), self.close, CloseCode.SESSION_OVER)
@@ -150,7 +150,6 @@ class ClientConnection:
                 self._transport.abort()
             if self._ended is not None and not self._ended.done():
                 self._ended.set_result(None)
-        return self._close_code
 
     def close(self, code: CloseCode) -> None:
         """Send a close frame and handle nothing more. The connection ends when the peer answers, or is disconnected.
@@ -160,7 +159,7 @@ class ClientConnection:
         """
         if self._close_timer is None:
             self.subscriber.write(close_frame(code, code.name.lower().replace("_", " ")))
-            self._close_code = code
+            self.close_code = code
             self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._transport.abort)
             self.backend.hub.disconnect(self.subscriber)
             self.cancel_replay()

@@ -41,7 +41,7 @@ async def test_users_stay_logged_in_until_they_log_out(users: BrowserUsers) -> N
     await user["#email"].fill(known.email)
     await user["#password"].fill("wrong horse")
     await user["#login-submit"].click()
-    await expect(user["#password-error"]).to_have_text("E-mail or password is wrong.")
+    await expect(user["#password-error"]).to_have_text("The e-mail address or the password is wrong.")
     await user["#password"].fill(PASSWORD)
     await user["#login-submit"].click()
     await user.is_in("General")

@@ -103,7 +103,7 @@ async def test_a_reader_that_does_not_read_is_cut_alone(
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
-    await eventually(lambda: server.log.read_text().count(f"user {bob.id} is gone") == READERS, 30)
+    await eventually(lambda: server.log.read_text().count(f"user {bob.id} has disconnected") == READERS, 30)
 
 
 async def test_a_reader_that_vanishes_without_a_word_is_missed(servers: tuple[Server, Server], here: Chat) -> None:
@@ -113,7 +113,7 @@ async def test_a_reader_that_vanishes_without_a_word_is_missed(servers: tuple[Se
     wires = [await alice.connects() for _ in range(5)]
     server.front.hold()
     try:
-        await eventually(lambda: server.log.read_text().count(f"user {alice.id} is gone") == len(wires), 20)
+        await eventually(lambda: server.log.read_text().count(f"user {alice.id} has disconnected") == len(wires), 20)
     finally:
         server.front.release()
         server.front.cut()
@@ -124,4 +124,4 @@ async def test_a_reader_that_says_goodbye_by_a_fin_is_forgotten(servers: tuple[S
     alice = await here.sign_up("alice")
     async with reluctant(server, alice, await alice.creates()) as end:
         end.shutdown(socket.SHUT_WR)
-        await eventually(lambda: f"user {alice.id} is gone" in server.log.read_text())
+        await eventually(lambda: f"user {alice.id} has disconnected" in server.log.read_text())

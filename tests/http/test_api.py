@@ -377,6 +377,40 @@ async def test_the_same_write_twice_is_one_event_by_rest(alice: Person) -> None:
     assert len(await alice.events(room)) == 2
 
 
+@pytest.mark.parametrize("header", ["plain", "quoted"])
+async def test_the_idempotency_key_is_the_request_id(alice: Person, header: str) -> None:
+    room, key = await alice.creates(), unique("key")
+    headers = {"Idempotency-Key": key if header == "plain" else f'"{key}"'}
+    path = f"/v1/chat/rooms/{room}/messages"
+    first = await alice.asks("POST", path, {"chatmessage": "once"}, 201, headers=headers)
+    again = await alice.asks("POST", path, {"chatmessage": "once", "requestId": key}, 201, headers=headers)
+    assert (first["requestId"], first["duplicate"], again["seq"], again["duplicate"]) == (
+        key,
+        False,
+        first["seq"],
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "request_id", "said"),
+    [
+        ("the-header-key", "another-key-1", "differ"),
+        ("short", None, "8 to 64"),
+        ("x" * 65, None, "8 to 64"),
+    ],
+)
+async def test_an_idempotency_key_that_is_wrong_stores_nothing(
+    alice: Person, key: str, request_id: str | None, said: str
+) -> None:
+    room = await alice.creates()
+    body = {"chatmessage": "hi"} | ({"requestId": request_id} if request_id else {})
+    path = f"/v1/chat/rooms/{room}/messages"
+    answer = await alice.asks("POST", path, body, 400, headers={"Idempotency-Key": key})
+    assert answer["error"]["code"] == "bad_request" and said in answer["error"]["message"]
+    assert len(await alice.events(room)) == 1
+
+
 # --- bodies -------------------------------------------------------------------------------------------
 
 PATH = "/v1/chat/rooms/1/messages"

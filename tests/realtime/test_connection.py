@@ -12,6 +12,8 @@ from chat.config import Settings
 from chat.db.errors import StatementTimeout
 from chat.db.pool import Database
 from chat.http import app_keys as keys
+from chat.protocol.close_codes import CloseCode
+from chat.realtime.connection import ClientConnection
 from tests.actors import GENERAL, Chat, Person, eventually, serving, unique
 
 # --- the upgrade --------------------------------------------------------------------------------------
@@ -315,6 +317,19 @@ async def test_text_that_is_not_utf_8_ends_the_wire(alice: Person) -> None:
     wire = await alice.connects()
     await wire.ws.send_frame(b'{"type":1,"chatmessage":"\xff"}', aiohttp.WSMsgType.TEXT)
     assert await wire.closed() == 1007
+
+
+async def test_a_fault_of_the_server_ends_the_connection_with_1011(
+    alice: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("a fault of our own")
+
+    wire = await alice.connects()
+    monkeypatch.setattr(ClientConnection, "resume", fails)
+    await wire.send({"type": 11, "chatroomId": GENERAL, "after": 0})
+    assert await wire.closed() == CloseCode.INTERNAL_ERROR
+    assert "a fault of our own" in caplog.text
 
 
 # --- the end ------------------------------------------------------------------------------------------
