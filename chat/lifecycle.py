@@ -193,5 +193,5 @@ async def _check_schema(db: Database) -> None:
         if error.sqlstate != "42P01":  # no such table
             raise
         applied = []
-    if mismatch := migrations.difference(applied):
+    if mismatch := migrations.describe_mismatch(applied):
         raise StartupError(mismatch)

@@ -64,20 +64,20 @@ def test_the_dump_is_not_stale(dumped: str) -> None:
 
 @pytest.mark.slow
 def test_up_down_and_up_again_leaves_no_trace(url: str) -> None:
-    assert migrations.apply(url) == migrations.names()
+    assert migrations.apply(url) == migrations.migration_names()
     up = shape(url)
     assert {"users", "rooms", "members", "events", "commands", "epoch"} == tables(url)
-    down = [migrations.rollback(url) for _ in migrations.names()]
-    assert down == [[name] for name in reversed(migrations.names())]
+    down = [migrations.rollback(url) for _ in migrations.migration_names()]
+    assert down == [[name] for name in reversed(migrations.migration_names())]
     assert migrations.rollback(url) == []
     assert tables(url) == set()
-    assert migrations.apply(url) == migrations.names()
+    assert migrations.apply(url) == migrations.migration_names()
     assert shape(url) == up
     assert migrations.apply(url) == []
 
 
 def test_every_migration_says_why_and_has_a_way_back() -> None:
-    for name, before in zip(migrations.names(), ["", *migrations.names()], strict=False):
+    for name, before in zip(migrations.migration_names(), ["", *migrations.migration_names()], strict=False):
         text = (migrations.MIGRATIONS / f"{name}.sql").read_text(encoding="utf-8")
         assert re.match(r"-- \w", text), name
         assert re.search(rf"^-- depends:{' ' if before else ''}{before}$", text, re.MULTILINE), name
@@ -87,17 +87,17 @@ def test_every_migration_says_why_and_has_a_way_back() -> None:
 def test_status_tells_them_apart(url: str) -> None:
     migrations.apply(url)
     (last,) = migrations.rollback(url)
-    assert migrations.status(url) == [(name, name != last) for name in migrations.names()]
+    assert migrations.status(url) == [(name, name != last) for name in migrations.migration_names()]
 
 
 def test_a_rollback_of_used_defaults_refuses_and_destroys_nothing(url: str) -> None:
     migrations.apply(url)
-    later = migrations.names()[migrations.names().index("0007.defaults") + 1 :]
+    later = migrations.migration_names()[migrations.migration_names().index("0007.defaults") + 1 :]
     assert migrations.rollback(url, len(later)) == later[::-1]
     ask(url, "INSERT INTO users (id, username, email, password_hash) VALUES (100, 'ann', 'ann@example.com', 'x')")
     ask(url, "INSERT INTO members (room_id, user_id) VALUES (1, 100)")
     before = shape(url)
-    with pytest.raises(SchemaError, match="rows in use"):
+    with pytest.raises(SchemaError, match="rows are in use"):
         migrations.rollback(url)
     assert [name for name, applied in migrations.status(url) if not applied] == later
     assert shape(url) == before
@@ -107,14 +107,14 @@ def test_a_rollback_of_used_defaults_refuses_and_destroys_nothing(url: str) -> N
 def test_several_who_migrate_at_once_do_it_once(url: str) -> None:
     with ThreadPoolExecutor(3) as threads:
         applied = list(threads.map(migrations.apply, [url] * 3))
-    assert sorted(applied) == [[], [], migrations.names()]
+    assert sorted(applied) == [[], [], migrations.migration_names()]
 
 
 def test_the_lock_of_a_migrator_that_was_killed_stops_nobody(url: str) -> None:
     migrations.apply(url)
     migrations.rollback(url)
     ask(url, "INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
-    assert migrations.apply(url) == migrations.names()[-1:]
+    assert migrations.apply(url) == migrations.migration_names()[-1:]
     assert ask(url, "SELECT count(*) FROM yoyo_lock") == [(0,)]
 
 
@@ -144,7 +144,7 @@ def test_a_reset_destroys_what_was_there_and_begins_a_new_epoch(url: str) -> Non
 def test_a_reset_applies_what_is_newer_than_the_dump(
     url: str, dumped: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    *earlier, last = migrations.names()
+    *earlier, last = migrations.migration_names()
     older = tmp_path / "schema.sql"
     with schema.scratch(url) as other:
         migrations.apply(other)
@@ -176,7 +176,7 @@ def test_a_database_that_knows_no_letters_beyond_ascii_is_refused(server: str) -
             cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C' {provider}")
             try:
                 for work in (migrations.apply, schema.reset, migrations.status, migrations.rollback):
-                    with pytest.raises(SchemaError, match=f"{name} does not know letters.*CREATE DATABASE"):
+                    with pytest.raises(SchemaError, match=f"{name} does not know the case of letters.*CREATE DATABASE"):
                         work(urlsplit(server)._replace(path=f"/{name}").geturl())
             finally:
                 cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -188,21 +188,22 @@ def test_a_migration_that_fails_is_told_and_leaves_nothing(
     monkeypatch.setattr(migrations, "MIGRATIONS", tmp_path)
     (tmp_path / "0001.good.sql").write_text("CREATE TABLE good (id int);")
     (tmp_path / "0002.bad.sql").write_text("CREATE TABLE half (id int); CREATE TABLE bad (id nonsense);")
-    with pytest.raises(SchemaError, match='PostgreSQL refuses: type "nonsense" does not exist'):
+    with pytest.raises(SchemaError, match='PostgreSQL rejects the migration: type "nonsense" does not exist'):
         migrations.apply(url)
     assert tables(url) == {"good"}
     assert migrations.status(url) == [("0001.good", True), ("0002.bad", False)]
 
 
 def test_a_schema_that_is_not_the_codes_is_told_which_way() -> None:
-    *earlier, last = migrations.names()
-    assert migrations.difference([*earlier, last]) is None
+    *earlier, last = migrations.migration_names()
+    assert migrations.describe_mismatch([*earlier, last]) is None
     assert (
-        migrations.difference(earlier) == f"the schema is older than the code (without {last}): run `make db-migrate`"
+        migrations.describe_mismatch(earlier)
+        == f"The schema is older than the code (without {last}). Run `make db-migrate`."
     )
-    assert "older" in (migrations.difference([]) or "")
-    newer = migrations.difference([*earlier, last, "9999.from-the-future"])
-    assert newer == "the schema is newer than the code (with 9999.from-the-future): update the code"
+    assert "older" in (migrations.describe_mismatch([]) or "")
+    newer = migrations.describe_mismatch([*earlier, last, "9999.from-the-future"])
+    assert newer == "The schema is newer than the code (with 9999.from-the-future). Update the code."
 
 
 @pytest.mark.parametrize("url", [f"postgresql://chat:hush@127.0.0.1:{free_port()}/chat", "postgresql://h/d?nonsense=1"])
@@ -255,7 +256,7 @@ def test_a_new_migration_comes_after_the_last(tmp_path: Path, monkeypatch: pytes
         "0003.add-2-things.rollback.sql",
     ]
     assert "-- depends: 0002.rooms\n" in (tmp_path / "0003.add-2-things.sql").read_text()
-    assert migrations.names() == ["0001.users", "0002.rooms", "0003.add-2-things"]
+    assert migrations.migration_names() == ["0001.users", "0002.rooms", "0003.add-2-things"]
 
 
 @pytest.mark.parametrize("name", ["", "Add", "two words", "../x", "naïve", "x.y", "²", "a\n"])
