@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from chat import config
-from chat.db.statements import SQL, prepared
+from chat.db.statements import SQL, prepare_sql
 from chat.eventlog.event import Event
 from devtools import schema
 from tests.actors import ROOT
@@ -104,7 +104,7 @@ def test_postgresql_expands_the_visibility_rule(file: File, connection: Any) -> 
 
 def plan(file: File, connection: Any) -> str:
     """The plans of a file's statements, prepared as the server prepares them."""
-    prepares, _ = prepared(file.name)
+    prepares, _ = prepare_sql(file.name)
     lines: list[str] = []
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off")
