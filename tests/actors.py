@@ -303,7 +303,7 @@ async def process(command: str, settings: Settings, *, port: int = 0, **changed:
         assert child.stderr is not None
         async for line in child.stderr:
             lines.append(line.decode())
-            if "listening on" in lines[-1] or "robot listens" in lines[-1]:
+            if "listening on" in lines[-1] or "the bot listens" in lines[-1]:
                 ready.set()
         ready.set()
 
@@ -368,7 +368,7 @@ class StockService:
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        header = "Symbol,Date,Time,Open,High,Low,CloseCode,Volume\r\n"
+        header = "Symbol,Date,Time,Open,High,Low,Close,Volume\r\n"
         code = request.query["s"]
         self.asked.append(code)
         if code == "hangs":

@@ -124,7 +124,7 @@ async def test_a_socket_ends_when_its_token_expires(database_url: str) -> None:
 
 
 async def test_a_peer_that_does_not_answer_pings_is_dropped(database_url: str) -> None:
-    async with serving(settings_for(database_url, ping_interval_s=0.2)) as chat:
+    async with serving(settings_for(database_url, ping_interval_s=0.2, ping_timeout_s=0.1)) as chat:
         alice = await chat.sign_up("alice")
         await alice.connects(autoping=False)
         bob = await chat.sign_up("bob")

@@ -103,7 +103,7 @@ def test_an_unknown_command_is_told_which_there_are(command: Typed) -> None:
         (["serve"], {}, "JWT_SECRET has 0 bytes: at least 32 random ones are expected"),
         (["run"], {}, "JWT_SECRET has 0 bytes: at least 32 random ones are expected"),
         (["serve"], {"PORT": "http"}, "PORT='http' cannot be read: a whole number is expected"),
-        (["bot"], {"AMQP_URL": "memory:"}, "the robot lives in the server"),
+        (["bot"], {"AMQP_URL": "memory:"}, "the bot runs in the server"),
         (["db-new", "Two words"], {}, "NAME='Two words'"),
         (["db-reset"], {"DATABASE_URL": ELSEWHERE}, "The database is on db.example.com, not on this machine"),
         (["db-rollback"], {"DATABASE_URL": ELSEWHERE}, "The database is on db.example.com, not on this machine"),
@@ -193,8 +193,8 @@ def commands(running: Process) -> dict[str, int]:
 
 
 async def both_run(running: Process) -> dict[str, int]:
-    """Returns when server and robot are ready."""
-    for said in ("listening on http://localhost:", "the robot listens"):
+    """Returns when server and bot are ready."""
+    for said in ("listening on http://localhost:", "the bot listens"):
         await eventually(lambda said=said: any(said in line for line in running.lines))  # type: ignore[misc]
     pids = commands(running)
     assert pids.keys() == {"serve", "bot"}
@@ -206,7 +206,7 @@ def two(database_url: str) -> config.Settings:
     """Settings with which `chat run` starts two processes."""
     found = settings_for(database_url)
     if found.uses_memory_broker:
-        pytest.skip("the robot lives inside the server: AMQP_URL=memory:")
+        pytest.skip("the bot runs inside the server: AMQP_URL=memory:")
     return found
 
 

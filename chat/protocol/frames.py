@@ -34,7 +34,7 @@ class FrameType(IntEnum):
     READ_MARKER = 17
 
 
-class Frame(Struct, tag_field="type", rename="camel", omit_defaults=True):
+class Frame(Struct, rename="camel", omit_defaults=True):
     """The base of all frames. A field that has its default is left out."""
 
 

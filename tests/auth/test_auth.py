@@ -104,7 +104,7 @@ def test_a_token_that_was_good_once_says_log_in_again(tokens: Tokens, changed: d
     with pytest.raises(Unauthorized) as caught:
         tokens.verify(signed(**changed))
     assert caught.value.code == "token_expired"
-    assert "log in again" in caught.value.text
+    assert "Log in again" in caught.value.text
 
 
 # --- passwords ----------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ async def test_a_hash_that_is_none_fits_nothing(passwords: Passwords) -> None:
 
 async def test_who_finds_no_thread_is_told_to_come_back(passwords: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held()
-    monkeypatch.setattr(passwords, "_fits", held)
+    monkeypatch.setattr(passwords, "_matches", held)
     first = asyncio.create_task(passwords.verify(None, "x"))
     try:
         assert await asyncio.to_thread(held.begun.wait, 5)
@@ -168,7 +168,7 @@ async def test_who_hangs_up_frees_no_thread_that_still_works(
     passwords: Passwords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held()
-    monkeypatch.setattr(passwords, "_fits", held)
+    monkeypatch.setattr(passwords, "_matches", held)
     first = asyncio.create_task(passwords.verify(None, "x"))
     try:
         assert await asyncio.to_thread(held.begun.wait, 5)

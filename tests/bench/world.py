@@ -164,6 +164,7 @@ def chat_server(it: World, **settings: str) -> Iterator[Server]:
         "PORT": str(port),
         "RATE_LIMIT_PER_S": "0",
         "PING_INTERVAL_S": HOUR,
+        "PING_TIMEOUT_S": HOUR,
         **settings,
     }
     with child([sys.executable, "-m", "chat", "serve"], environment) as process:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chat.bots import stock_quotes as stocks
 from chat.errors import BadRequest
 
-HEADER = b"Symbol,Date,Time,Open,High,Low,CloseCode,Volume\r\n"
+HEADER = b"Symbol,Date,Time,Open,High,Low,Close,Volume\r\n"
 
 
 @pytest.mark.parametrize("line", ["/stock=aapl.us", "/stock= AAPL.US ", "/stock=aApL.uS"])

@@ -145,7 +145,7 @@ async def test_a_load_that_is_cancelled_from_inside_stops_nobody_else() -> None:
         asked = source.ask(1)
         await ticks()
         source.gates[-1].cancel()
-        with pytest.raises(Unavailable, match="broke off"):
+        with pytest.raises(Unavailable, match="interrupted"):
             await asked
     again = source.ask(1)
     await source.answer()

@@ -186,7 +186,7 @@ async def test_either_mistake_is_the_same_refusal_and_costs_one_verification(
             await users.log_in(db, passwords, email, password)
         assert passwords.verifications == before + 1
         told.add((caught.value.code, caught.value.text))
-    assert told == {("wrong_credentials", "e-mail or password is wrong")}
+    assert told == {("wrong_credentials", "The e-mail address or the password is wrong.")}
 
 
 async def test_the_robot_has_no_password_that_fits(db: Database, passwords: Passwords) -> None:

@@ -146,7 +146,7 @@ async def test_an_unknown_command_names_the_known_ones(alice: Person) -> None:
 async def test_a_command_joins_a_public_room_and_knows_the_unknown_ones(alice: Person, bob: Person) -> None:
     room = await alice.creates()
     await bob.posts("/stock=AAPL.US", room, status=202)
-    assert (await bob.gets(f"/v1/chat/rooms/{room}"))["member"] is True
+    assert (await bob.gets(f"/v1/chat/rooms/{room}"))["isMember"] is True
     await bob.posts("/stock=AAPL.US", 999_999, status=404)
 
 

@@ -17,7 +17,7 @@ def services() -> Iterator[Services]:
 @pytest.fixture(scope="session")
 async def servers(services: Services) -> AsyncIterator[tuple[Server, Server]]:
     """Two servers as they are by default, apart from a quicker heartbeat; nobody ends them."""
-    async with two_servers(services, ping_interval_s=2.0) as pair:
+    async with two_servers(services, ping_interval_s=2.0, ping_timeout_s=1.0) as pair:
         yield pair
 
 

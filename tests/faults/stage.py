@@ -219,7 +219,11 @@ class Server:
 @contextlib.asynccontextmanager
 async def two_servers(services: Services, **changed: Any) -> AsyncIterator[tuple[Server, Server]]:
     """Two servers on the services, side by side."""
-    settings = settings_for(services.postgres.url, amqp_url=services.rabbit.url, **{"ping_interval_s": 5.0, **changed})
+    settings = settings_for(
+        services.postgres.url,
+        amqp_url=services.rabbit.url,
+        **{"ping_interval_s": 5.0, "ping_timeout_s": 2.5, **changed},
+    )
     first, second = (Server(name, settings, services.folder) for name in ("one", "two"))
     async with first, second:
         yield first, second

@@ -105,7 +105,7 @@ async def test_a_sign_up_that_is_wrong_names_the_field(chat: Chat, changed: dict
 
 async def test_who_signs_up_is_in_the_default_rooms(alice: Person) -> None:
     rooms = await alice.gets("/v1/chat/rooms")
-    assert [(room["id"], room["name"], room["member"]) for room in rooms[:2]] == [
+    assert [(room["id"], room["name"], room["isMember"]) for room in rooms[:2]] == [
         (1, "General", True),
         (2, "Random", True),
     ]
@@ -180,8 +180,8 @@ async def test_a_new_room_has_its_creator_as_owner_and_event_one(alice: Person) 
         "name": name,
         "kind": "public",
         "topic": "hot",
-        "members": 1,
-        "member": True,
+        "memberCount": 1,
+        "isMember": True,
         "lastSeq": 1,
         "lastMessageNo": 0,
         "readMessageNo": 0,
@@ -196,7 +196,7 @@ async def test_a_new_room_has_its_creator_as_owner_and_event_one(alice: Person) 
     ("body", "said"),
     [
         ({"name": "   "}, "name"),
-        ({"name": "\u3164\u200b "}, "name has no character that can be seen"),
+        ({"name": "\u3164\u200b "}, "name has no visible character"),
         ({"name": "x" * 101}, "101"),
         ({"name": "two\nlines"}, "U+000A"),
         ({"name": "x", "topic": "t" * 401}, "topic"),
@@ -234,7 +234,7 @@ async def test_rooms_are_listed_in_one_order_with_what_is_mine(alice: Person, bo
     listed = await bob.gets("/v1/chat/rooms")
     ids = [room["id"] for room in listed]
     assert ids == sorted(ids) and set(rooms) <= set(ids)
-    assert [room["member"] for room in listed if room["id"] in rooms] == [False] * 3
+    assert [room["isMember"] for room in listed if room["id"] in rooms] == [False] * 3
     assert await bob.gets("/v1/chat/rooms") == listed
 
 
@@ -242,11 +242,11 @@ async def test_join_and_leave_are_events_once(alice: Person, bob: Person) -> Non
     room = await alice.creates()
     for _ in range(2):
         await bob.joins(room)
-    assert (await bob.gets(f"/v1/chat/rooms/{room}"))["members"] == 2
+    assert (await bob.gets(f"/v1/chat/rooms/{room}"))["memberCount"] == 2
     for _ in range(2):
         await bob.leaves(room)
     state = await bob.gets(f"/v1/chat/rooms/{room}")
-    assert (state["members"], state["member"], state["lastSeq"]) == (1, False, 3)
+    assert (state["memberCount"], state["isMember"], state["lastSeq"]) == (1, False, 3)
     told = [(event["seq"], event.get("action"), event.get("userId")) for event in await alice.events(room)]
     assert told == [(1, "created", None), (2, "joined", bob.id), (3, "left", bob.id)]
 
@@ -303,7 +303,7 @@ async def test_length_is_counted_in_characters(alice: Person) -> None:
 async def test_posting_to_a_public_room_joins_it(alice: Person, bob: Person) -> None:
     room = await alice.creates()
     await bob.posts("hello, I am new", room)
-    assert (await bob.gets(f"/v1/chat/rooms/{room}"))["member"] is True
+    assert (await bob.gets(f"/v1/chat/rooms/{room}"))["isMember"] is True
     events = await alice.events(room)
     assert [(event["seq"], event["type"]) for event in events] == [(1, 6), (2, 5), (3, 1)]
 
@@ -342,7 +342,7 @@ async def test_history_is_open_to_who_is_no_member(alice: Person, bob: Person) -
     room = await alice.creates()
     await alice.posts("public", room)
     assert [message["chatmessage"] for message in await bob.gets(f"/v1/chat/rooms/{room}/messages")] == ["public"]
-    assert (await bob.gets(f"/v1/chat/rooms/{room}"))["member"] is False
+    assert (await bob.gets(f"/v1/chat/rooms/{room}"))["isMember"] is False
 
 
 @pytest.mark.parametrize(

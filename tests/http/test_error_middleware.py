@@ -77,12 +77,12 @@ async def small() -> AsyncIterator[Chat]:
 @pytest.mark.parametrize(
     ("path", "status", "code", "message"),
     [
-        ("/fails", 500, "internal", "something went wrong in the server; it has been logged"),
+        ("/fails", 500, "internal", "Something went wrong in the server. It has been logged."),
         ("/refuses", 409, "name_taken", "it is taken"),
         ("/limits", 429, "rate_limited", "slower, please"),
-        ("/breaks_off", 503, "unavailable", "a part of the server broke off; try again"),
+        ("/breaks_off", 503, "unavailable", "The request was interrupted. Try again."),
         ("/teapot", 412, "bad_request", "not so"),
-        ("/nowhere", 404, "not_found", "there is nothing at /nowhere; README.md has the table of addresses"),
+        ("/nowhere", 404, "not_found", "There is nothing at /nowhere. docs/api.md has the table of addresses."),
     ],
 )
 async def test_every_error_leaves_in_one_form(small: Chat, path: str, status: int, code: str, message: str) -> None:

@@ -240,7 +240,7 @@ async def test_a_fault_in_our_sql_is_not_told_as_a_database_that_is_away(
     monkeypatch.setattr(module, "POLL_INTERVAL_S", 0.01)
     monkeypatch.setattr(process.db, "fetch_value", failing)
     async with sweeping(process):
-        await eventually(lambda: "a sweep failed" in caplog.text)
+        await eventually(lambda: "a poll failed" in caplog.text)
     assert "does not answer" not in caplog.text
 
 
@@ -255,6 +255,6 @@ async def test_a_sweep_that_fails_in_an_unknown_way_comes_again(
         tried += 1
         raise ValueError("unheard of")
 
-    monkeypatch.setattr(Relay, "_sweep", broken)
+    monkeypatch.setattr(Relay, "poll", broken)
     async with sweeping(process):
         await eventually(lambda: tried > 3)
