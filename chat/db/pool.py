@@ -235,7 +235,7 @@ class Connection:
                     await self._cursor.execute(f'DEALLOCATE "{statement}"; {prepare}' if uses else prepare)
                 self._uses[statement] = uses + 1
             await self._cursor.execute(executes, params)
-            return await self._cursor.fetchall() if fetch else []
+            return await self._cursor.fetchall() if fetch and self._cursor.description else []
         except asyncio.CancelledError as error:
             if being_cancelled():
                 raise

@@ -81,7 +81,7 @@ async def test_a_row_class_with_other_columns_is_refused(db: Database, sql: None
 
 
 async def test_a_statement_without_rows_does_not_fit_a_row_class(db: Database, sql: None) -> None:
-    with pytest.raises(StatementTimeout):  # psycopg2 has nothing to fetch
+    with pytest.raises(TypeError, match=r"returns the columns \(none\)"):
         await db.fetch_all("SET LOCAL work_mem = '64kB'", Square)
 
 
@@ -90,11 +90,11 @@ async def test_a_value_of_another_type_is_refused(db: Database, sql: None) -> No
         await db.fetch_value("SELECT 'one'", int)
 
 
-async def test_parameters_may_be_called_as_those_of_the_call(db: Database, sql: None) -> None:
+async def test_a_parameter_may_have_the_name_of_an_argument(db: Database, sql: None) -> None:
     assert await db.fetch_value("VALUES (%(name)s::text || %(row)s::text)", str, name="a", row="b") == "ab"
 
 
-async def test_several_statements_are_one_transaction_and_the_last_ones_rows(db: Database, sql: None) -> None:
+async def test_several_statements_are_one_transaction_and_return_the_rows_of_the_last(db: Database, sql: None) -> None:
     assert (
         await db.fetch_value("CREATE TEMP TABLE t (n int); INSERT INTO t VALUES (1), (2); SELECT sum(n) FROM t", int)
         == 3
@@ -133,10 +133,10 @@ async def test_a_violation_is_refused_with_its_constraint(db: Database) -> None:
         ("25006", 503, "unavailable", True),  # read-only
         ("55P03", 503, "unavailable", False),  # locked by another transaction
         ("42703", 500, "internal", False),  # a fault in our SQL
-        ("23505", 500, "internal", False),  # a conflict that nobody translated
+        ("23505", 500, "internal", False),  # a conflict that no caller translated
     ],
 )
-def test_only_what_waiting_may_mend_is_told_as_unavailable(
+def test_only_errors_that_waiting_may_mend_are_unavailable(
     sqlstate: str, status: int, code: str, is_outage: bool
 ) -> None:
     class WriteResult(psycopg2.Error):
@@ -148,7 +148,7 @@ def test_only_what_waiting_may_mend_is_told_as_unavailable(
     assert ("Retry-After" in failed.headers) is (status == 503)
 
 
-async def test_a_lock_of_somebody_else_is_told_as_a_lock(db: Database, database_url: str) -> None:
+async def test_a_lock_timeout_is_recognised(db: Database, database_url: str) -> None:
     other = psycopg2.connect(database_url)
     other.cursor().execute("SELECT 1 FROM epoch FOR UPDATE")
     with pytest.raises(StatementFailed) as caught:
@@ -157,9 +157,9 @@ async def test_a_lock_of_somebody_else_is_told_as_a_lock(db: Database, database_
     other.close()
 
 
-async def test_a_statement_that_the_server_cancels_is_refused(db: Database, sql: None) -> None:
+async def test_a_statement_that_the_server_cancels_was_not_done(db: Database, sql: None) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda *_: None)  # aiopg reports it there, too
+    loop.set_exception_handler(lambda *_: None)  # aiopg reports it there as well
     try:
         with pytest.raises(StatementFailed) as caught:
             await db.execute("SELECT pg_cancel_backend(pg_backend_pid())")
@@ -169,13 +169,13 @@ async def test_a_statement_that_the_server_cancels_is_refused(db: Database, sql:
     assert await db.fetch_value("SELECT 1", int) == 1
 
 
-async def test_a_server_process_that_ends_may_have_done_it(db: Database, sql: None) -> None:
+async def test_a_server_process_that_ends_perhaps_did_it(db: Database, sql: None) -> None:
     with pytest.raises(StatementTimeout):
         await db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     assert await db.fetch_value("SELECT 1", int) == 1
 
 
-async def test_no_answer_in_time_may_have_been_done(
+async def test_a_statement_without_an_answer_in_time_was_perhaps_done(
     database_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RESPONSE_TIMEOUT_S", 0.1)
@@ -188,7 +188,7 @@ async def test_no_answer_in_time_may_have_been_done(
 
 
 @pytest.mark.parametrize("end", ["cut", "finish"])
-async def test_a_connection_that_breaks_under_way_may_have_done_it(
+async def test_a_statement_on_a_connection_that_breaks_was_perhaps_done(
     database_url: str, proxy: Proxy, sql: None, end: str
 ) -> None:
     async with opened(proxy.instead_of(database_url)) as db:
@@ -200,7 +200,7 @@ async def test_a_connection_that_breaks_under_way_may_have_done_it(
         assert await db.fetch_value("SELECT 1", int) == 1
 
 
-async def test_an_idle_connection_that_breaks_is_not_noticed_by_anybody(database_url: str, proxy: Proxy) -> None:
+async def test_an_idle_connection_that_breaks_is_replaced_unnoticed(database_url: str, proxy: Proxy) -> None:
     async with opened(proxy.instead_of(database_url), size=3) as db:
         proxy.cut()
         await eventually(lambda: all(raw.closed for raw in db._free))
@@ -242,12 +242,12 @@ async def test_one_broken_connection_harms_no_other_even_if_it_cannot_be_replace
                 await db.fetch_value("SELECT 1", int)
 
 
-async def test_who_finds_no_free_connection_waits_and_then_gives_up(
+async def test_a_call_that_finds_no_free_connection_waits_and_then_gives_up(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with db.connection() as first:
         waiting = asyncio.create_task(db.fetch_value("epoch/get", str))
-        await asyncio.sleep(0)  # it has begun, with the usual patience
+        await asyncio.sleep(0)  # it has begun, with the usual time limit
         monkeypatch.setattr(module, "POOL_TIMEOUT_S", 0.05)
         with pytest.raises(Unreachable):
             await db.fetch_value("epoch/get", str)
@@ -255,7 +255,7 @@ async def test_who_finds_no_free_connection_waits_and_then_gives_up(
     assert await waiting
 
 
-async def test_who_is_cancelled_leaves_nothing_behind(db: Database, sql: None) -> None:
+async def test_a_cancelled_call_leaves_nothing_behind(db: Database, sql: None) -> None:
     task = asyncio.create_task(db.execute("SELECT pg_sleep(3)"))
     await asyncio.sleep(0.05)
     task.cancel()
@@ -278,7 +278,7 @@ async def test_a_host_without_an_address_is_unreachable(database_url: str) -> No
         await Database(database_url.replace("127.0.0.1", "nowhere.invalid"), size=1, name="test").open()
 
 
-async def test_closing_tells_who_still_works(database_url: str, sql: None) -> None:
+async def test_closing_ends_the_statements_in_flight(database_url: str, sql: None) -> None:
     async with opened(database_url) as db:
         working = asyncio.create_task(db.execute("SELECT pg_sleep(3)"))
         await asyncio.sleep(0.05)
