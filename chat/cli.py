@@ -98,7 +98,7 @@ def _db_rollback(args: argparse.Namespace, settings: config.Settings) -> None:
 def _db_renew_epoch(args: argparse.Namespace, settings: config.Settings) -> None:
     from chat.db import pool
 
-    print("the epoch is now", pool.run_alone(settings.database_url, "epoch/renew"))
+    print("the epoch is now", pool.run_alone(settings.database_url, "epoch/renew", str))
 
 
 def _log_to_stderr(level: str) -> None:

@@ -7,6 +7,7 @@ websockets are closed.
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -36,6 +37,10 @@ EXPIRE_INTERVAL_S = 1.0  # how often overdue commands are looked for
 RELAY_CONNECTIONS = 2  # for the poll and a gap fill
 
 
+class _Migration(NamedTuple):
+    migration_id: str
+
+
 class StartupError(OperatorError):
     """The server cannot start; the text says what to do."""
 
@@ -59,7 +64,8 @@ async def auth_context(app: web.Application) -> AsyncIterator[None]:
     passwords = app[app_keys.PASSWORDS] = Passwords(
         threads=settings.hash_threads, queue_timeout_s=settings.hash_queue_timeout_s
     )
-    epoch = await app[app_keys.DB].value("epoch/get")
+    epoch = await app[app_keys.DB].fetch_value("epoch/get", str)
+    assert epoch is not None  # a migration inserts it
     app[app_keys.TOKENS] = Tokens(settings.jwt_secret, ttl_s=settings.access_token_ttl_s, epoch=epoch)
     yield
     passwords.close()
@@ -188,10 +194,10 @@ async def _wait_for_database(db: Database, timeout_s: float) -> None:
 
 async def _check_schema(db: Database) -> None:
     try:
-        applied = [row.migration_id for row in await db.all("schema/list_applied")]
+        applied = [row.migration_id for row in await db.fetch_all("schema/list_applied", _Migration)]
     except StatementFailed as error:
         if error.sqlstate != "42P01":  # no such table
             raise
         applied = []
-    if mismatch := migrations.difference(applied):
+    if mismatch := migrations.describe_mismatch(applied):
         raise StartupError(mismatch)

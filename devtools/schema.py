@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psycopg2
 
 from chat.db import migrations
-from chat.db.migrations import SchemaError, apply, connect, exclusive, names, yoyo_backend
+from chat.db.migrations import SchemaError, apply, connect, exclusive, migration_names, yoyo_backend
 
 ROOT = Path(__file__).parent.parent
 DUMP = ROOT / "sql" / "schema.sql"
@@ -45,7 +45,7 @@ def dump(url: str) -> str:
         apply(scratch_url)
         with connect(scratch_url) as connection:
             found = statements(connection)
-    header = _HEADER.format(names="\n".join(f"--   {name}" for name in names()))
+    header = _HEADER.format(names="\n".join(f"--   {name}" for name in migration_names()))
     return header + "\n" + "\n\n".join(found) + "\n"
 
 
@@ -97,7 +97,7 @@ def create_migration(name: str) -> list[Path]:
     """Create the two files of the next migration and its rollback. `name` consists of a-z, 0-9 and -."""
     if not re.fullmatch("[a-z0-9-]+", name):
         raise SchemaError(f"NAME={name!r} is not a migration's name. Use lower-case letters, digits and -.")
-    last = names()[-1]
+    last = migration_names()[-1]
     stem = f"{int(last.split('.')[0]) + 1:04}.{name}"
     files = {
         migrations.MIGRATIONS / f"{stem}.sql": f"-- Why.\n-- depends: {last}\n\n",

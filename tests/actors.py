@@ -24,6 +24,7 @@ from chat.bots.stock_bot import stock_bot
 from chat.broker.factory import make_broker
 from chat.config import Settings
 from chat.db.pool import Database
+from chat.domain.accounts import User
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 10.0  # how long a test waits for something that has to happen
@@ -217,9 +218,12 @@ class Chat:
         if self._db is None:
             self._db = Database(self.settings.database_url, size=1, name="test")
             await self._db.open()
-        user = await self._db.one("users/create", username=username, email=email, password_hash=password_hash())
+        user = await self._db.fetch_one(
+            "users/create", User, username=username, email=email, password_hash=password_hash()
+        )
         assert user is not None
-        epoch = await self._db.value("epoch/get")
+        epoch = await self._db.fetch_value("epoch/get", str)
+        assert epoch is not None
         tokens = Tokens(self.settings.jwt_secret, ttl_s=self.settings.access_token_ttl_s, epoch=epoch)
         return Person(self, {"token": tokens.issue(user.id, username, email)[0], "user": user._asdict()})
 

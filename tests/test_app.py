@@ -54,7 +54,7 @@ async def test_a_schema_that_is_older_or_newer_is_refused(database_url: str) -> 
                 pass
         migrations.apply(url)
         migrations.rollback(url)
-        with pytest.raises(StartupError, match=rf"older than the code \(without {migrations.names()[-1]}\)"):
+        with pytest.raises(StartupError, match=rf"older than the code \(without {migrations.migration_names()[-1]}\)"):
             async with serving(settings_for(url)):
                 pass
         migrations.apply(url)

@@ -105,8 +105,8 @@ def test_an_unknown_command_is_told_which_there_are(command: Typed) -> None:
         (["serve"], {"PORT": "http"}, "PORT='http' cannot be read: a whole number is expected"),
         (["bot"], {"AMQP_URL": "memory:"}, "the bot runs in the server"),
         (["db-new", "Two words"], {}, "NAME='Two words'"),
-        (["db-reset"], {"DATABASE_URL": ELSEWHERE}, "the database is on db.example.com, not on this machine"),
-        (["db-rollback"], {"DATABASE_URL": ELSEWHERE}, "the database is on db.example.com, not on this machine"),
+        (["db-reset"], {"DATABASE_URL": ELSEWHERE}, "The database is on db.example.com, not on this machine"),
+        (["db-rollback"], {"DATABASE_URL": ELSEWHERE}, "The database is on db.example.com, not on this machine"),
         (["db-reset"], {"DATABASE_URL": "postgresql://localhost/chat?host=db.example.com"}, "db.example.com"),
     ],
 )
@@ -122,7 +122,7 @@ def test_what_cannot_be_done_is_one_line(command: Typed, words: list[str], envir
 
 
 def test_a_database_is_migrated_listed_and_taken_back(command: Typed, url: str) -> None:
-    *_, last = names = migrations.names()
+    *_, last = names = migrations.migration_names()
     assert command("db-status", DATABASE_URL=url) == (0, "".join(f"missing {name}\n" for name in names), "")
     assert command("db-migrate", DATABASE_URL=url) == (0, f"applied {', '.join(names)}\n", "")
     assert command("db-migrate", DATABASE_URL=url) == (0, "the schema is up to date\n", "")
@@ -140,10 +140,10 @@ def test_a_reset_leaves_seed_rows_and_a_rollback_of_them_is_refused(command: Typ
     assert rows == {"users": 3, "rooms": 3, "events": 6}
     code, out, _ = command("db-seed", DATABASE_URL=url)
     assert (code, out) == (0, "alice or bob exists already: nothing was added\n")
-    for name in reversed(migrations.names()[migrations.names().index("0007.defaults") + 1 :]):
+    for name in reversed(migrations.migration_names()[migrations.migration_names().index("0007.defaults") + 1 :]):
         assert command("db-rollback", DATABASE_URL=url) == (0, f"took back {name}\n", "")
     code, _, err = command("db-rollback", DATABASE_URL=url)
-    assert code == 1 and err.startswith("chat: not taken back") and err.count("\n") == 1
+    assert code == 1 and err.startswith("chat: The migration was not rolled back") and err.count("\n") == 1
     assert {table: count(url, table) for table in rows} == rows
 
 

@@ -118,7 +118,7 @@ async def test_the_command_migrates_and_serves_from_an_empty_folder(
         "PORT": str(free_port()),
     }
     migrated = await asyncio.to_thread(run, chat_command, tmp_path, "db-migrate", **settings)
-    assert migrated == f"applied {', '.join(migrations.names())}\n"
+    assert migrated == f"applied {', '.join(migrations.migration_names())}\n"
     async with serving(chat_command, tmp_path, settings) as chat:
         async with chat.http.get("/") as response:
             assert response.status == 200

@@ -1,6 +1,7 @@
-"""sql/: each file keeps to its header, is understood by PostgreSQL, and is used."""
+"""sql/: each file does what its header says, PostgreSQL understands it, and the code uses it."""
 
 import ast
+import importlib
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,7 +12,8 @@ import psycopg2
 import pytest
 
 from chat import config
-from chat.db.statements import SQL, prepared
+from chat.db.rows import check_columns
+from chat.db.statements import SQL, prepare_sql
 from chat.eventlog.event import Event
 from devtools import schema
 from tests.actors import ROOT
@@ -24,16 +26,16 @@ SAMPLES: dict[str, Any] = {
     "double precision": 1.0,
     "bigint[]": [1],
     "text[]": ["x"],
-}  # each type of parameter, and a value that the empty database knows: user 1 and room 1
+}  # a value for each type of parameter; the empty database has user 1 and room 1
 TYPE = "|".join(map(re.escape, sorted(SAMPLES, key=len, reverse=True)))
 
 
 class File(NamedTuple):
-    """A file of sql/, taken apart."""
+    """The parts of a file of sql/."""
 
     name: str  # noun/verb
     about: str
-    params: dict[str, str]  # by name, the type that the header tells
+    params: dict[str, str]  # type by name, as in the header
     returns: str
     text: str  # without comments
     statements: list[str]
@@ -47,21 +49,22 @@ def read(path: Path) -> File:
     words = re.sub(r"\n?-- ?", " ", header[0]).strip()
     parts = re.fullmatch(r"(?s)(.+?) Params([:,].+?) Returns: (.+)", words)
     assert parts, f"{name}: what it is for, Params and Returns are expected"
-    told = {match[1]: match[2] for match in re.finditer(rf"\b(\w+) ({TYPE})(?!\w)", parts[2])}
-    assert told or parts[2] == ": none.", f"{name}: the Params cannot be read"
+    params = {match[1]: match[2] for match in re.finditer(rf"\b(\w+) ({TYPE})(?!\w)", parts[2])}
+    assert params or parts[2] == ": none.", f"{name}: the Params cannot be read"
     text = whole[header.end() :]
     statements = [each for each in re.split(r";\s*$", text, flags=re.MULTILINE) if each.strip()]
-    return File(name, parts[1], told, parts[3], text, statements)
+    return File(name, parts[1], params, parts[3], text, statements)
 
 
-BY_PATH = ["schema/dump", "schema/list_unsupported"]  # used by devtools, which run where no server is
+FEWEST_ROW_CLASSES = 14  # a scan that finds fewer does not see the calls
+BY_PATH = ["schema/dump", "schema/list_unsupported"]  # devtools reads them by path
 FILES = [read(path) for path in sorted(SQL.glob("*/*.sql"))]
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 
 
 @pytest.fixture(scope="module")
 def connection() -> Iterator[Any]:
-    """To a migrated database in which nothing has happened yet."""
+    """A connection to an empty database with the current schema."""
     with schema.scratch(config.load(dotenv=ROOT / ".env").database_url) as url:
         schema.reset(url)
         with closing(psycopg2.connect(url)) as connection:
@@ -69,13 +72,13 @@ def connection() -> Iterator[Any]:
 
 
 @each_file
-def test_its_header_says_what_goes_in_and_what_comes_out(file: File) -> None:
+def test_its_header_has_its_parameters(file: File) -> None:
     assert file.about.endswith((".", "?"))
     assert file.params.keys() == set(re.findall(r"%\((\w+)\)s", file.text))
 
 
 @each_file
-def test_each_parameter_is_named_and_has_the_type_that_its_header_tells(file: File) -> None:
+def test_each_parameter_is_named_and_has_the_type_of_the_header(file: File) -> None:
     rest = re.sub(r"%%|%\(\w+\)s", "", file.text)
     assert "%" not in rest
     for name, type_ in re.findall(r"%\((\w+)\)s(?:::([a-z ]+(?:\[\])?))?", file.text):
@@ -84,7 +87,7 @@ def test_each_parameter_is_named_and_has_the_type_that_its_header_tells(file: Fi
 
 @each_file
 def test_its_columns_are_spelled_out(file: File) -> None:
-    assert "--" not in file.text, "comments belong into the header"
+    assert "--" not in file.text, "comments belong in the header"
     rest = re.sub(r"\bevent\.\*", "", file.text)  # the columns of event_rows, which stand in the view alone
     assert not re.search(r"\w\.\*|(SELECT|RETURNING|,)\s+\*", rest)
     assert file.text.endswith(";\n")
@@ -92,7 +95,7 @@ def test_its_columns_are_spelled_out(file: File) -> None:
 
 @pytest.mark.parametrize("file", [file for file in FILES if "readable_room" in file.text], ids=lambda file: file.name)
 def test_postgresql_expands_the_visibility_rule(file: File, connection: Any) -> None:
-    """As a function that is called, it would cost several microseconds a row."""
+    """A call of the function would cost several microseconds for each row."""
     try:
         assert "readable_room" not in plan(file, connection)
         with connection.cursor() as cursor:
@@ -103,8 +106,8 @@ def test_postgresql_expands_the_visibility_rule(file: File, connection: Any) -> 
 
 
 def plan(file: File, connection: Any) -> str:
-    """The plans of a file's statements, prepared as the server prepares them."""
-    prepares, _ = prepared(file.name)
+    """Return the plans of a file's statements, prepared as the server prepares them."""
+    prepares, _ = prepare_sql(file.name)
     lines: list[str] = []
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off")
@@ -134,32 +137,37 @@ def test_postgresql_can_plan_it(file: File, connection: Any) -> None:
         connection.rollback()
 
 
-@each_file
-def test_it_returns_what_its_header_tells(file: File, connection: Any) -> None:
+def columns_of(file: File, connection: Any) -> tuple[str, ...]:
+    """Run a file and return the names of its columns."""
     try:
         with connection.cursor() as cursor:
             cursor.execute(file.text, {name: SAMPLES[type_] for name, type_ in file.params.items()})
-            columns = [column.name for column in cursor.description or ()]
+            return tuple(column.name for column in cursor.description or ())
     finally:
         connection.rollback()
+
+
+@each_file
+def test_it_returns_the_columns_of_the_header(file: File, connection: Any) -> None:
+    columns = columns_of(file, connection)
     if file.returns == "nothing.":
-        assert columns == []
+        assert columns == ()
         return
     assert columns
     if "columns of an event" in file.returns:
-        assert tuple(columns[-len(Event._fields) :]) == Event._fields
+        assert columns[-len(Event._fields) :] == Event._fields
         columns = columns[: -len(Event._fields)]
     places = [re.search(rf"\b{column}\b", file.returns) for column in columns]
     assert all(places), f"{columns} are not all in: {file.returns}"
     starts = [place.start() for place in places if place]
-    assert starts == sorted(starts), "the header tells them in another order"
+    assert starts == sorted(starts), "the header has them in another order"
 
 
 # --- the code that uses them --------------------------------------------------------------------------
 
 
 def strings() -> set[str]:
-    """Every string in chat/*.py."""
+    """Return every string in chat/."""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in modules()]
     constants = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
     return {node.value for node in constants if isinstance(node.value, str)}
@@ -180,9 +188,25 @@ def test_every_name_that_is_used_has_a_file() -> None:
     assert len(used) == len(FILES) - len(BY_PATH)
 
 
-def test_no_sql_stands_in_the_code() -> None:
-    at_home = {"migrations.py"}  # they make databases, and run where no server is
+def test_row_classes_have_the_columns_of_their_files(connection: Any) -> None:
+    by_name = {file.name: file for file in FILES}
+    checked = set()
     for path in modules():
-        if path.name not in at_home:
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match call:
+                case ast.Call(
+                    func=ast.Attribute(attr="fetch_all" | "fetch_one"),
+                    args=[ast.Constant(value=str(name)), ast.Name(id=row)],
+                ):
+                    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+                    check_columns(name, getattr(module, row), columns_of(by_name[name], connection))
+                    checked.add(name)
+    assert len(checked) >= FEWEST_ROW_CLASSES
+
+
+def test_no_sql_stands_in_the_code() -> None:
+    exceptions = {"migrations.py"}  # it creates databases and does not use the pool
+    for path in modules():
+        if path.name not in exceptions:
             found = re.search(r"\b(SELECT \w|INSERT INTO|DELETE FROM|UPDATE \w+ SET)", path.read_text(encoding="utf-8"))
             assert not found, f"{path.name}: {found}"

@@ -1,14 +1,8 @@
-"""The repository: hand-written SQL by name. The only module that knows aiopg and psycopg2.
+"""Errors of the database. There are three, because a caller must know what became of a write:
 
-`sql/<noun>/<verb>.sql` holds one unit of work: `await db.one("users/get", user_id=7)`. The verb of the call
-says what comes back: `all` rows, `one` row or None, one `value`, or nothing (`run`). A file is sent as one
-string: several statements in it are one round trip and one transaction, and the last one's rows come back.
-
-A `DatabaseError` is one of three siblings, because the caller must know what became of a write:
-
-    Unreachable        no connection could be made: certainly not done
-    StatementFailed    PostgreSQL answered with an error: certainly not done
-    StatementTimeout   sent, and no answer came: perhaps done
+Unreachable        no connection could be made: certainly not done
+StatementFailed    PostgreSQL answered with an error: certainly not done
+StatementTimeout   the statement was sent and no answer came: perhaps done
 """
 
 import logging
@@ -19,13 +13,16 @@ from chat.errors import ChatError, OutcomeUnknown, Unavailable
 
 log = logging.getLogger(__name__)
 
-# What a server process says as it ends: 57P01 to 57P05. It may have committed just before.
-_LAST_WORDS = ("57P01", "57P02", "57P03", "57P04", "57P05")
+# PostgreSQL's process reports one of these when it ends. It may have committed just before.
+SHUTDOWN_SQLSTATES = ("57P01", "57P02", "57P03", "57P04", "57P05")
 
 
 class DatabaseError(ChatError):
-    """The base of the three. `is_outage`: whether the state of PostgreSQL is the cause, so that waiting may help;
-    else it is a lock, the data, or a fault in our SQL."""
+    """The base of the three. Attribute:
+
+    is_outage: whether the state of PostgreSQL is the cause, so that waiting may help; otherwise it is a lock, the data
+        or a fault in our SQL
+    """
 
     is_outage = True
 
@@ -40,10 +37,11 @@ class Unreachable(DatabaseError, Unavailable):
 class StatementFailed(DatabaseError):
     """PostgreSQL answered with an error, so nothing was done.
 
-    The client is told 503 `unavailable` if waiting may help, else 500 `internal`. Attributes:
+    The client gets 503 `unavailable` if waiting may help, otherwise 500 `internal`. Attributes:
+
     sqlstate: PostgreSQL's five-character code
     constraint: the name of the violated constraint, or ""
-    reason: what a log may show: the primary message, without DETAIL, which holds whole rows
+    reason: the primary message, for the log; without DETAIL, which holds whole rows
     """
 
     def __init__(self, error: psycopg2.Error) -> None:
@@ -68,7 +66,7 @@ class StatementFailed(DatabaseError):
 
     @property
     def is_lock_timeout(self) -> bool:
-        """Whether another transaction held a lock for longer than `LOCK_S`."""
+        """Whether another transaction held a lock for longer than `LOCK_TIMEOUT_S`."""
         return self.sqlstate == "55P03"
 
     @property
@@ -78,15 +76,15 @@ class StatementFailed(DatabaseError):
 
 
 class StatementTimeout(DatabaseError, OutcomeUnknown):
-    """The statement was sent and no answer came; perhaps it was done."""
+    """The statement was sent and no answer came. Perhaps it was done."""
 
     def __init__(self) -> None:
-        super().__init__("The database did not answer in time. Repeat the request; a write with the same clientId.")
+        super().__init__("The database did not answer in time. Repeat the request; a write with the same requestId.")
 
 
 def translate_error(name: str, error: BaseException | None) -> StatementFailed | StatementTimeout:
-    """The driver's error as one of ours. One that should never happen is logged here, where its statement is known."""
-    if isinstance(error, psycopg2.Error) and error.pgcode and error.pgcode not in _LAST_WORDS:
+    """Return the driver's error as one of ours. An error that should never happen is logged here with its statement."""
+    if isinstance(error, psycopg2.Error) and error.pgcode and error.pgcode not in SHUTDOWN_SQLSTATES:
         failed = StatementFailed(error)
         if not (failed.is_transient or failed.is_lock_timeout or failed.is_data_error):
             log.error("PostgreSQL rejects sql/%s.sql: %s", name, failed.reason)

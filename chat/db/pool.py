@@ -1,57 +1,57 @@
-"""The repository: hand-written SQL by name. The only module that knows aiopg and psycopg2.
+"""The repository: hand-written SQL by name, on a pool of connections.
 
-`sql/<noun>/<verb>.sql` holds one unit of work: `await db.one("users/get", user_id=7)`. The verb of the call
-says what comes back: `all` rows, `one` row or None, one `value`, or nothing (`run`). A file is sent as one
-string: several statements in it are one round trip and one transaction, and the last one's rows come back.
+`sql/<noun>/<verb>.sql` holds one unit of work: `await db.fetch_one("users/get", User, user_id=7)`. A file is sent as
+one string: several statements in it are one round trip and one transaction, and the rows of the last one come back.
 
-A `DatabaseError` is one of three siblings, because the caller must know what became of a write:
-
-    Unreachable        no connection could be made: certainly not done
-    StatementFailed    PostgreSQL answered with an error: certainly not done
-    StatementTimeout   sent, and no answer came: perhaps done
+    fetch_all     all rows, of a row class (see rows.py)
+    fetch_one     the first row, or None
+    fetch_value   the first column of the first row, or None
+    execute       nothing
 """
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import aiopg
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
-from psycopg2.extras import NamedTupleCursor
 
 from chat.aio import being_cancelled
 from chat.db.errors import Unreachable, translate_error
-from chat.db.statements import prepared
+from chat.db.rows import Row, check_columns, row_mapping
+from chat.db.statements import prepare_sql
 
-STATEMENT_S = 3.5  # PostgreSQL gives up on a statement
-LOCK_S = 0.5  # … or on waiting for a lock, well before that, so that it is told as what it is
-ANSWER_S = STATEMENT_S + 0.5  # this side gives up, later: the server's own answer is worth more than ours
-CONNECT_S = 3.0  # … or on connecting. All three are below 5 s, by when a server that is back has to be noticed
-WAIT_S = 10.0  # … on waiting for a free connection
-CLOSED_HERE = 1  # a value of psycopg2's `closed`; 2: broken
+Value = TypeVar("Value")
+
+STATEMENT_TIMEOUT_S = 3.5  # PostgreSQL cancels a statement
+LOCK_TIMEOUT_S = 0.5  # PostgreSQL stops waiting for a lock; well before that, so that the error says what it was
+RESPONSE_TIMEOUT_S = STATEMENT_TIMEOUT_S + 0.5  # we give up; later, because PostgreSQL's own error says more
+CONNECT_TIMEOUT_S = 3.0  # all four are below 5 s, by when a server that is back has to be noticed
+POOL_TIMEOUT_S = 10.0  # a caller stops waiting for a free connection
+CLOSED_BY_US = 1  # a value of psycopg2's `closed`; 2 is a broken connection
 _OPTIONS = " ".join(
     f"-c {setting}"
     for setting in (
-        f"statement_timeout={STATEMENT_S * 1000:.0f}",
-        f"lock_timeout={LOCK_S * 1000:.0f}",
+        f"statement_timeout={STATEMENT_TIMEOUT_S * 1000:.0f}",
+        f"lock_timeout={LOCK_TIMEOUT_S * 1000:.0f}",
         "client_connection_check_interval=2000",  # a client that is gone does not hold its locks for long
         "synchronous_commit=on",  # an ack means: on disk
         "timezone=UTC",
         "jit=off",  # it compiles for longer than our statements run
-        "plan_cache_mode=force_generic_plan",  # see `prepared`
-        "enable_seqscan=off",  # such a plan lasts, and tables grow
+        "plan_cache_mode=force_generic_plan",  # see `prepare_sql`
+        "enable_seqscan=off",  # a generic plan lasts, and tables grow
     )
 )
 
 
 class Database:
-    """A pool of `size` connections that runs the files of sql/. Any number of tasks may call it at once.
+    """A pool of `size` connections that runs the files of sql/. Any number of tasks may call it at the same time.
 
-    Every call may raise a `DatabaseError`. The pool is our own, because aiopg's connects under
-    its lock, and does not hand out what it has while it cannot connect: one broken connection would stop all.
+    Every call may raise a `DatabaseError`. aiopg's own pool is not used, because it connects under its lock and hands
+    out no connection meanwhile: one broken connection would stop everything.
     """
 
     def __init__(self, url: str, *, size: int, name: str) -> None:
@@ -62,7 +62,7 @@ class Database:
         self._is_open = False
 
     async def open(self) -> None:
-        """Connects. Raises `Unreachable`."""
+        """Connect. Raises `Unreachable`."""
         self._is_open = True
         try:
             while len(self._free) < self._size:
@@ -72,37 +72,39 @@ class Database:
             raise
 
     async def close(self) -> None:
-        """Closes all connections; a statement in flight ends with `StatementTimeout`."""
+        """Close all connections. A statement in flight ends with `StatementTimeout`."""
         self._is_open = False
-        for each in (*self._free, *self._used):
-            each.raw.close()
+        for connection in (*self._free, *self._used):
+            connection.driver.close()
         self._free.clear()
 
-    async def all(self, name: str, **params: Any) -> list[Any]:
-        """All rows, as named tuples."""
-        return await self._fetch(name, params, rows=True)
+    async def fetch_all(self, name: str, row: type[Row], /, **params: Any) -> list[Row]:
+        """Run sql/<name>.sql and return all rows. Raises `TypeError` if the row class has other columns."""
+        async with self.connection() as connection:
+            return await connection.fetch(name, row, params)
 
-    async def one(self, name: str, **params: Any) -> Any | None:
-        """The first row, or None if there is none."""
-        rows = await self._fetch(name, params, rows=True)
+    async def fetch_one(self, name: str, row: type[Row], /, **params: Any) -> Row | None:
+        """Run sql/<name>.sql and return the first row, or None if there is none."""
+        rows = await self.fetch_all(name, row, **params)
         return rows[0] if rows else None
 
-    async def value(self, name: str, **params: Any) -> Any:
-        """The first column of the first row, or None if there is none."""
-        rows = await self._fetch(name, params, rows=True)
-        return rows[0][0] if rows else None
-
-    async def run(self, name: str, **params: Any) -> None:
-        """Nothing comes back."""
-        await self._fetch(name, params, rows=False)
-
-    async def _fetch(self, name: str, params: dict[str, Any], *, rows: bool) -> list[Any]:
+    async def fetch_value(self, name: str, type_: type[Value], /, **params: Any) -> Value | None:
+        """Run sql/<name>.sql and return the first column of the first row, or None if it is null or there is none."""
         async with self.connection() as connection:
-            return await connection.fetch(name, params, rows=rows)
+            rows = await connection.fetch_tuples(name, params)
+        value = rows[0][0] if rows else None
+        if value is not None and not isinstance(value, type_):
+            raise TypeError(f"sql/{name}.sql returns {type(value).__name__}, but {type_.__name__} is expected.")
+        return value
+
+    async def execute(self, name: str, /, **params: Any) -> None:
+        """Run sql/<name>.sql. Nothing comes back."""
+        async with self.connection() as connection:
+            await connection.execute(name, params)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator["Connection"]:
-        """One connection for a while. Raises `Unreachable` at once or never: what comes later was sent."""
+        """Check out a connection. Raises `Unreachable` only on entry: any later error means that it was used."""
         connection = await self._acquire()
         try:
             yield connection
@@ -111,49 +113,49 @@ class Database:
 
     async def _acquire(self) -> "Connection":
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(POOL_TIMEOUT_S):
                 await self._slots.acquire()
         except TimeoutError as error:
             raise Unreachable from error
         try:
-            connection = self._free_one() or await self._connect()
+            connection = self._take_free() or await self._connect()
         except BaseException:
             self._slots.release()
             raise
         self._used.add(connection)
         return connection
 
-    def _free_one(self) -> "Connection | None":
+    def _take_free(self) -> "Connection | None":
         while self._free:
             connection = self._free.pop()
             if not connection.closed:  # else the server has ended it meanwhile
                 return connection
-            connection.raw.close()
+            connection.driver.close()
         return None
 
     def _release(self, connection: "Connection") -> None:
         self._used.discard(connection)
         self._slots.release()
-        raw = connection.raw
-        if self._is_open and not raw.closed and raw.raw.get_transaction_status() == TRANSACTION_STATUS_IDLE:
+        driver = connection.driver
+        if self._is_open and not driver.closed and driver.raw.get_transaction_status() == TRANSACTION_STATUS_IDLE:
             self._free.append(connection)
-        elif raw.closed != CLOSED_HERE:  # twice would be wrong: its descriptor may be another's by now
-            raw.close()
+        elif driver.closed != CLOSED_BY_US:  # closing twice could close a descriptor that is another's by now
+            driver.close()
 
     async def _connect(self) -> "Connection":
         try:
             for address in await self._addresses():
                 try:
-                    raw = await self._connect_to(address)
+                    driver = await self._connect_to(address)
                 except (psycopg2.Error, OSError, TimeoutError, RuntimeError) as error:
-                    failed: Exception = error
+                    last_error: Exception = error
                 else:
                     if self._is_open:
-                        return Connection(raw)
-                    raw.close()
+                        return Connection(driver)
+                    driver.close()
                     raise Unreachable
-            raise Unreachable from failed
-        except (OSError, TimeoutError) as error:  # the host's name is not known
+            raise Unreachable from last_error
+        except (OSError, TimeoutError) as error:  # the name of the host cannot be resolved
             raise Unreachable from error
         except asyncio.CancelledError as error:
             if being_cancelled():
@@ -161,20 +163,23 @@ class Database:
             raise Unreachable from error
 
     async def _addresses(self) -> list[str | None]:
-        """Where the host may be. Left to libpq, looking up a name stops the loop, and a second address is
-        never tried, because aiopg goes on watching the socket of the first."""
+        """Resolve the host; None leaves it to libpq.
+
+        If libpq does it, the lookup stops the loop, and a second address is never tried, because aiopg goes on watching
+        the socket of the first.
+        """
         dsn = psycopg2.extensions.parse_dsn(self._url)
         host = dsn.get("host", "/")
         if "hostaddr" in dsn or "," in host or host.startswith(("/", "@")):
             return [None]
-        looking = asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        return [str(found[4][0]) for found in await asyncio.wait_for(looking, CONNECT_S)]
+        lookup = asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return [str(found[4][0]) for found in await asyncio.wait_for(lookup, CONNECT_TIMEOUT_S)]
 
     async def _connect_to(self, address: str | None) -> aiopg.Connection:
         return await aiopg.connect(
             self._url,
             hostaddr=address,
-            timeout=CONNECT_S,
+            timeout=CONNECT_TIMEOUT_S,
             enable_hstore=False,
             enable_uuid=False,
             options=_OPTIONS,
@@ -185,47 +190,68 @@ class Database:
 class Connection:
     """A connection of a `Database`: one statement at a time. Calls raise `StatementFailed` or `StatementTimeout`.
 
-    Its one cursor lasts as long as it does: aiopg's are in cycles, with statement and rows, and wait for the collector.
+    It keeps one cursor, because aiopg's cursors are in reference cycles with their statements and rows, and would wait
+    for the garbage collector.
     """
 
-    def __init__(self, raw: aiopg.Connection) -> None:
-        self.raw = raw
+    def __init__(self, driver: aiopg.Connection) -> None:
+        self.driver = driver
         self._cursor: aiopg.Cursor | None = None
-        self._uses: dict[str, int] = {}  # of the statements that it has learnt
+        self._uses: dict[str, int] = {}  # of each prepared statement
+        self._checked: set[tuple[str, type[tuple[Any, ...]]]] = set()
 
     @property
     def closed(self) -> bool:
-        return bool(self.raw.closed)
+        return bool(self.driver.closed)
 
-    async def fetch(self, name: str, params: dict[str, Any], *, rows: bool = True) -> list[Any]:
-        """Runs a file of sql/; its rows, [] unless `rows`."""
-        lessons, text = prepared(name)
+    async def fetch(self, name: str, row: type[Row], params: dict[str, Any]) -> list[Row]:
+        """Run sql/<name>.sql and return the rows. Raises `TypeError` if the row class has other columns."""
+        rows = await self.fetch_tuples(name, params)
+        if (name, row) not in self._checked:  # a statement always returns the same columns
+            assert self._cursor is not None
+            check_columns(name, row, [column.name for column in self._cursor.description or ()])
+            self._checked.add((name, row))
+        return list(map(row_mapping(row).make, rows))
+
+    async def fetch_tuples(self, name: str, params: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Run sql/<name>.sql and return the rows as they are."""
+        return await self._run(name, params, fetch=True)
+
+    async def execute(self, name: str, params: dict[str, Any]) -> None:
+        """Run sql/<name>.sql. Nothing comes back."""
+        await self._run(name, params, fetch=False)
+
+    async def _run(self, name: str, params: dict[str, Any], *, fetch: bool) -> list[tuple[Any, ...]]:
+        prepares, executes = prepare_sql(name)
         try:
             if self._cursor is None:
-                self._cursor = await self.raw.cursor(cursor_factory=NamedTupleCursor, timeout=ANSWER_S)
-            for each, lesson in lessons.items():
-                used = self._uses.pop(each, 0)
-                if not used & (used - 1):  # 0, or a power of two
-                    await self._cursor.execute(f'DEALLOCATE "{each}"; {lesson}' if used else lesson)
-                self._uses[each] = used + 1
-            await self._cursor.execute(text, params)
-            return await self._cursor.fetchall() if rows else []
+                self._cursor = await self.driver.cursor(timeout=RESPONSE_TIMEOUT_S)
+            for statement, prepare in prepares.items():
+                # Prepare at the first use and whenever there were twice as many. PostgreSQL plans anew by itself, but
+                # only after an ANALYZE: until then, a plan made for empty tables reads whole indexes that have grown.
+                # With 200,000 events an append took 36 times as long so, and a page of messages 3 times.
+                uses = self._uses.pop(statement, 0)
+                if not uses & (uses - 1):  # 0, or a power of two
+                    await self._cursor.execute(f'DEALLOCATE "{statement}"; {prepare}' if uses else prepare)
+                self._uses[statement] = uses + 1
+            await self._cursor.execute(executes, params)
+            return await self._cursor.fetchall() if fetch and self._cursor.description else []
         except asyncio.CancelledError as error:
             if being_cancelled():
                 raise
-            raise translate_error(name, error.__context__) from error  # aiopg's, when it was the server that cancelled
+            raise translate_error(name, error.__context__) from error  # aiopg's, when the server cancelled it
         except (psycopg2.Error, OSError, TimeoutError) as error:
             raise translate_error(name, error) from error
 
 
-def run_alone(url: str, name: str, **params: Any) -> Any:
-    """The first value of a file of sql/, on a connection and a loop of its own: for the command line."""
+def run_alone(url: str, name: str, type_: type[Value], /, **params: Any) -> Value | None:
+    """Run sql/<name>.sql on a connection and a loop of its own and return its value: for the command line."""
 
-    async def run() -> Any:
+    async def run() -> Value | None:
         db = Database(url, size=1, name="cli")
         await db.open()
         try:
-            return await db.value(name, **params)
+            return await db.fetch_value(name, type_, **params)
         finally:
             await db.close()
 

@@ -12,6 +12,9 @@ def data_folder(name: str) -> Path:
 
 
 SQL = data_folder("sql")
+PREPARABLE = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
+
+_PARAM = re.compile(r"%\((\w+)\)s")
 
 
 @cache
@@ -22,26 +25,21 @@ def statement(name: str) -> str:
 
 
 @cache
-def prepared(name: str) -> tuple[dict[str, str], str]:
-    """How a connection learns the statements of a file, each by its name, and what then runs them.
+def prepare_sql(name: str) -> tuple[dict[str, str], str]:
+    """Return ({name: PREPARE statement}, EXECUTE statements) for a SQL file.
 
-    To plan them takes longer than to run them, so each connection does it rarely; the driver has nothing for it.
-    That is at the first use, and when there were twice as many: a plan for the empty tables of the first day would
-    read all of a table that has grown.
+    Planning costs more than execution here, and psycopg2 does not prepare statements. A file with anything that cannot
+    be prepared is returned as it is, with nothing to prepare.
     """
     texts = [text.strip() for text in statement(name).split(";") if text.strip()]
-    if not all(text.startswith(_PLANNED) for text in texts):
+    if not all(text.startswith(PREPARABLE) for text in texts):
         return {}, statement(name)
-    lessons, calls = {}, []
+    prepares, executes = {}, []
     for number, text in enumerate(texts, 1):
         params = list(dict.fromkeys(_PARAM.findall(text)))
         for place, param in enumerate(params, 1):
             text = text.replace(f"%({param})s", f"${place}")
-        given = ", ".join(f"%({param})s" for param in params)
-        lessons[f"{name} {number}"] = f'PREPARE "{name} {number}" AS {text.replace("%%", "%")}'
-        calls.append(f'EXECUTE "{name} {number}"' + (f" ({given})" if given else ""))
-    return lessons, "; ".join(calls)
-
-
-_PLANNED = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
-_PARAM = re.compile(r"%\((\w+)\)s")
+        arguments = ", ".join(f"%({param})s" for param in params)
+        prepares[f"{name} {number}"] = f'PREPARE "{name} {number}" AS {text.replace("%%", "%")}'
+        executes.append(f'EXECUTE "{name} {number}"' + (f" ({arguments})" if arguments else ""))
+    return prepares, "; ".join(executes)

@@ -30,6 +30,11 @@ class User(NamedTuple):
     created_at: datetime
 
 
+class _Credentials(NamedTuple):
+    password_hash: str
+    user: User
+
+
 async def sign_up(db: Database, passwords: Passwords, username: str, email: str, password: str) -> User:
     """Create an account, a member of the default rooms.
 
@@ -41,41 +46,41 @@ async def sign_up(db: Database, passwords: Passwords, username: str, email: str,
     _check_password(password)
     password_hash = await passwords.hash(password)
     try:
-        row = await db.one("users/create", username=username, email=email, password_hash=password_hash)
+        user = await db.fetch_one("users/create", User, username=username, email=email, password_hash=password_hash)
     except StatementFailed as error:
         if field := _UNIQUE_FIELDS.get(error.constraint):
             raise Conflict(f"{field} is taken by somebody else. Choose another one.", code=f"{field}_taken") from None
         raise
     except StatementTimeout:
         raise OutcomeUnknown("The database did not answer; the account may exist. Try to log in.") from None
-    assert row is not None
-    return User._make(row)
+    assert user is not None
+    return user
 
 
 async def log_in(db: Database, passwords: Passwords, email: str, password: str) -> User:
     """The account with this address and password. Raises `Unauthorized`, the same and as late for either mistake."""
     try:
-        row = await db.one("users/get_by_email", email=normalize_email(email))
+        found = await db.fetch_one("users/get_by_email", _Credentials, email=normalize_email(email))
     except BadRequest:
-        row = None
+        found = None
     candidate = password.encode(errors="replace")  # half of a surrogate pair matches nothing: sign_up refuses it
     candidate = candidate if len(candidate) <= MAX_PASSWORD_BYTES else b""
-    matches = await passwords.verify(row.password_hash if row else None, candidate.decode())
-    if row is None or not matches:
+    matches = await passwords.verify(found.password_hash if found else None, candidate.decode())
+    if found is None or not matches:
         raise Unauthorized("The e-mail address or the password is wrong.", code="wrong_credentials")
-    if passwords.needs_rehash(row.password_hash):
+    if passwords.needs_rehash(found.password_hash):
         with suppress(Unavailable, DatabaseError):  # then at the next log-in
             new_hash = await passwords.hash(password)
-            await db.run("users/rehash", user_id=row.id, old_hash=row.password_hash, new_hash=new_hash)
-    return User._make(row[:4])
+            await db.execute("users/rehash", user_id=found.user.id, old_hash=found.password_hash, new_hash=new_hash)
+    return found.user
 
 
 async def get(db: Database, user_id: int) -> User:
     """The account with this id. Raises `NotFound`."""
-    row = await db.one("users/get", user_id=user_id)
-    if row is None:
+    user = await db.fetch_one("users/get", User, user_id=user_id)
+    if user is None:
         raise NotFound("There is no such user.")
-    return User._make(row)
+    return user
 
 
 def normalize_email(email: str) -> str:

@@ -18,6 +18,10 @@ class Member(NamedTuple):
     joined_at: datetime
 
 
+class _MemberRow(NamedTuple):
+    member: Member | None
+
+
 async def join(writer: EventWriter, user_id: int, room_id: int) -> None:
     """Make the user a member of a public room, unless they are one. Raises `NotFound`, `Forbidden` (archived) and what
     `EventWriter.run` raises."""
@@ -31,7 +35,9 @@ async def leave(writer: EventWriter, user_id: int, room_id: int) -> None:
 
 async def list_members(db: Database, reader_id: int, room_id: int, *, after: int, limit: int) -> list[Member]:
     """At most `limit` members with a user id above `after`, by id. Raises `NotFound`."""
-    rows = await db.all("members/list", room_id=room_id, reader_id=reader_id, after=after, limit=limit)
+    rows = await db.fetch_all(
+        "members/list", _MemberRow, room_id=room_id, reader_id=reader_id, after=after, limit=limit
+    )
     if not rows:
         raise no_such_room()
-    return [Member._make(row) for row in rows if row.user_id is not None]
+    return [row.member for row in rows if row.member is not None]

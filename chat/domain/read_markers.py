@@ -12,7 +12,7 @@ async def mark_read(db: Database, user_id: int, room_id: int, message_no: int) -
 
     Raises `Forbidden` for users who are not members, and `DatabaseError`.
     """
-    now = await db.value("members/mark_read", room_id=room_id, user_id=user_id, message_no=message_no)
+    now = await db.fetch_value("members/mark_read", int, room_id=room_id, user_id=user_id, message_no=message_no)
     if now is None:
         raise Forbidden("Only members of a room can move their read marker. Join it first.", code="not_a_member")
     frame = encode(ReadMarker(room_id, now))

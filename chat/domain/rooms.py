@@ -40,15 +40,15 @@ class JoinedRoom(NamedTuple):
 
 async def list_visible(db: Database, user_id: int) -> list[Room]:
     """The public rooms and the user's own, by id."""
-    return [Room._make(row) for row in await db.all("rooms/list_visible", user_id=user_id, room_id=None)]
+    return await db.fetch_all("rooms/list_visible", Room, user_id=user_id, room_id=None)
 
 
 async def get(db: Database, user_id: int, room_id: int) -> Room:
     """A room that the user may read. Raises `NotFound`."""
-    row = await db.one("rooms/list_visible", user_id=user_id, room_id=room_id)
-    if row is None:
+    room = await db.fetch_one("rooms/list_visible", Room, user_id=user_id, room_id=room_id)
+    if room is None:
         raise no_such_room()
-    return Room._make(row)
+    return room
 
 
 class RoomListLoader:
@@ -64,8 +64,8 @@ class RoomListLoader:
 
     async def _load(self, user_ids: list[int]) -> dict[int, list[JoinedRoom]]:
         found: dict[int, list[JoinedRoom]] = {user_id: [] for user_id in user_ids}
-        for row in await self._db.all("rooms/list_joined", user_ids=user_ids):
-            found[row.user_id].append(JoinedRoom._make(row))
+        for room in await self._db.fetch_all("rooms/list_joined", JoinedRoom, user_ids=user_ids):
+            found[room.user_id].append(room)
         return found
 
 

@@ -40,6 +40,11 @@ class OverdueCommand(NamedTuple):
     room_id: int
 
 
+class _RecordedCommand(NamedTuple):
+    status: str
+    id: int | None
+
+
 def is_command(text: str) -> bool:
     """Whether a cleaned message is a command: one line of the form /name=argument."""
     return _LINE.fullmatch(text) is not None
@@ -84,8 +89,9 @@ class SlashCommands:
         has_bot = await self._broker.has_consumers(COMMAND_QUEUE)
         while True:
             try:
-                row = await self._db.one(
+                row = await self._db.fetch_one(
                     "commands/create",
+                    _RecordedCommand,
                     room_id=room_id,
                     user_id=user_id,
                     line=line,
@@ -118,7 +124,7 @@ class SlashCommands:
         Raises `OutcomeUnknown` where the row may have stayed: it would still get an outcome when it expires.
         """
         try:
-            return await self._db.value("commands/cancel", command_id=command_id) is not None
+            return await self._db.fetch_value("commands/cancel", int, command_id=command_id) is not None
         except DatabaseError:
             raise OutcomeUnknown("The command may be answered later. Repeat it with the same requestId.") from None
 
@@ -143,8 +149,10 @@ class SlashCommands:
 
     async def expire(self) -> None:
         """Write for each overdue command that no bot answered. Every process may do it."""
-        rows = await self._db.all("commands/list_overdue", seconds=self._timeout_s, limit=EXPIRE_BATCH)
-        for command in map(OverdueCommand._make, rows):
+        overdue = await self._db.fetch_all(
+            "commands/list_overdue", OverdueCommand, seconds=self._timeout_s, limit=EXPIRE_BATCH
+        )
+        for command in overdue:
             await self._set_outcome(command.id, command.room_id, EXPIRED, STOCK_UNAVAILABLE)
 
     async def _set_outcome(self, command_id: int | None, room_id: int, outcome: str, text: str) -> bool:

@@ -3,10 +3,9 @@
 Readers that wait at the same time share a query, and the same page is read once.
 """
 
-from collections.abc import Iterable
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from chat.db.batch_loader import BatchLoader
 from chat.db.pool import Database
@@ -29,6 +28,21 @@ class _EventsAfter(NamedTuple):
     reader_id: int | None
     after: int
     limit: int
+
+
+class _MessageRow(NamedTuple):
+    event: Event | None
+
+
+class _PageRow(NamedTuple):
+    ordinals: list[int]
+    event: Event | None
+
+
+class _StretchRow(NamedTuple):
+    ordinals: list[int]
+    last_seq: int
+    event: Event | None
 
 
 class Stretch(NamedTuple):
@@ -56,10 +70,16 @@ class EventReader:
         if after is None:
             page = await self._pages.load(_PageBefore(room_id, reader_id, before, limit))
         else:
-            rows = await self._db.all(
-                "messages/list_after", room_id=room_id, reader_id=reader_id, after=after, before=before, limit=limit
+            rows = await self._db.fetch_all(
+                "messages/list_after",
+                _MessageRow,
+                room_id=room_id,
+                reader_id=reader_id,
+                after=after,
+                before=before,
+                limit=limit,
             )
-            page = event_array(_events(rows)) if rows else None
+            page = event_array(row.event for row in rows if row.event is not None) if rows else None
         if page is None:
             raise no_such_room()
         return page
@@ -80,27 +100,22 @@ class EventReader:
 
     async def _load_pages(self, requests: list[_PageBefore]) -> dict[_PageBefore, bytes | None]:
         room_ids, reader_ids, befores, limits = map(list, zip(*requests, strict=True))
-        rows = await self._db.all(
-            "messages/list_before", room_ids=room_ids, reader_ids=reader_ids, befores=befores, limits=limits
+        rows = await self._db.fetch_all(
+            "messages/list_before", _PageRow, room_ids=room_ids, reader_ids=reader_ids, befores=befores, limits=limits
         )
         found: dict[_PageBefore, bytes | None] = dict.fromkeys(requests)
         for ordinals, page in groupby(rows, itemgetter(0)):
-            array = event_array(_events(row[1:] for row in page))
+            array = event_array(row.event for row in page if row.event is not None)
             found.update((requests[ordinal - 1], array) for ordinal in ordinals)
         return found
 
     async def _load_stretches(self, requests: list[_EventsAfter]) -> dict[_EventsAfter, Stretch | None]:
         room_ids, reader_ids, afters, limits = map(list, zip(*requests, strict=True))
-        rows = await self._db.all(
-            "events/list_after", room_ids=room_ids, reader_ids=reader_ids, afters=afters, limits=limits
+        rows = await self._db.fetch_all(
+            "events/list_after", _StretchRow, room_ids=room_ids, reader_ids=reader_ids, afters=afters, limits=limits
         )
         found: dict[_EventsAfter, Stretch | None] = dict.fromkeys(requests)
         for (ordinals, last_seq), page in groupby(rows, itemgetter(0, 1)):
-            stretch = Stretch(last_seq, _events(row[2:] for row in page))
+            stretch = Stretch(last_seq, [row.event for row in page if row.event is not None])
             found.update((requests[ordinal - 1], stretch) for ordinal in ordinals)
         return found
-
-
-def _events(rows: Iterable[Any]) -> list[Event]:
-    """The events of rows; a row of nulls stands for none."""
-    return [Event._make(row) for row in rows if row[0] is not None]

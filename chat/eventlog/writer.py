@@ -14,9 +14,8 @@ their own, so that they delay no other room; they fail with `busy`.
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from secrets import token_urlsafe
-from typing import Any
+from typing import Any, NamedTuple
 
 from chat.aio import cancel_and_wait
 from chat.broker.base import Broker
@@ -36,6 +35,12 @@ MAX_ISOLATED_ROOMS = 3  # contended rooms that are written at the same time, one
 CONNECTIONS = 1 + MAX_ISOLATED_ROOMS
 RETRY_BACKOFF_S = (0.05, 0.5)  # pauses between attempts grow from the first to the second
 DEADLINE_CHECKS = 20  # in one time limit
+
+
+class _ResultRow(NamedTuple):
+    n: int  # the position of the write in the batch, from 1
+    status: str
+    event: Event | None
 
 
 class EventWriter:
@@ -217,12 +222,11 @@ class EventWriter:
 
     # --- results --------------------------------------------------------------------------------------
 
-    def _resolve(self, batch: list[PendingWrite], rows: Sequence[Sequence[Any]]) -> None:
-        """Answer each author, and tell every process what is new. A row is n, status and the columns of an event."""
+    def _resolve(self, batch: list[PendingWrite], rows: list[_ResultRow]) -> None:
+        """Answer each author, and tell every process what is new."""
         notifications = []
-        for n, status, *columns in rows:
+        for n, status, event in rows:
             write = batch[n - 1]
-            event = None if columns[0] is None else Event._make(columns)
             if event is not None and (status == "new" or write.uncertain):
                 notifications.append(event_notification(event))
             if event is None or event.kind == EventKind.MESSAGE or write.is_exclusive:  # else the join before a message
@@ -254,7 +258,7 @@ class EventWriter:
             self._deadline_timer = loop.call_later(self._timeout_s / DEADLINE_CHECKS, self._check_deadlines)
 
 
-async def _send(connection: Connection, batch: list[PendingWrite]) -> list[Any]:
+async def _send(connection: Connection, batch: list[PendingWrite]) -> list[_ResultRow]:
     """Try once and return the rows. Raises `StatementFailed` or `StatementTimeout`. Marks each write while it is with
     PostgreSQL."""
     sql, params = batch[0].sql, batch[0].params
@@ -268,7 +272,7 @@ async def _send(connection: Connection, batch: list[PendingWrite]) -> list[Any]:
     for write in batch:
         write.sent = True
     try:
-        return await connection.fetch(sql, params)
+        return await connection.fetch(sql, _ResultRow, params)
     except StatementTimeout:
         for write in batch:
             write.uncertain = True

@@ -31,7 +31,7 @@ async def ready(request: web.Request) -> web.Response:
 
 async def _database_answers(request: web.Request) -> bool:
     try:
-        await asyncio.wait_for(request.app[app_keys.DB].value("epoch/get"), DATABASE_TIMEOUT_S)
+        await asyncio.wait_for(request.app[app_keys.DB].fetch_value("epoch/get", str), DATABASE_TIMEOUT_S)
     except (ChatError, TimeoutError):
         return False
     return True

@@ -9,6 +9,7 @@ The hub drops what it has sent already, so none of them needs to know of the oth
 
 import asyncio
 import logging
+from typing import NamedTuple
 
 from chat.auth.tokens import Tokens
 from chat.broker.base import Broker
@@ -27,6 +28,17 @@ POLL_INTERVAL_S = 0.5
 ARRIVAL_WAIT_S = 0.03  # give notifications in flight this long to arrive before reading the gap from PostgreSQL
 GAP_FILL_ROWS = 500
 JOIN_LOOKBACK_S = 30.0  # longer than any transaction of ours lasts: a join is seen however late it commits
+
+
+class _RoomPosition(NamedTuple):
+    room_id: int
+    last_seq: int | None
+
+
+class _Join(NamedTuple):
+    user_id: int
+    room_id: int
+    joined_seq: int
 
 
 class Relay:
@@ -87,7 +99,7 @@ class Relay:
 
     async def poll(self) -> None:
         """Compare this process with PostgreSQL once, and repair what differs."""
-        epoch = await self._db.value("epoch/get")
+        epoch = await self._db.fetch_value("epoch/get", str)
         if epoch is not None and epoch != self._tokens.epoch:
             return self._begin_epoch(epoch)
         await self._find_rooms_out_of_sync()
@@ -106,18 +118,18 @@ class Relay:
         if not room_ids:
             return
         hub_seqs = dict(zip(room_ids, seqs, strict=True))
-        rows = await self._db.all("rooms/out_of_sync", room_ids=room_ids, seqs=seqs)
+        rows = await self._db.fetch_all("rooms/out_of_sync", _RoomPosition, room_ids=room_ids, seqs=seqs)
         went_back = [row.room_id for row in rows if (row.last_seq or 0) < hub_seqs[row.room_id]]
         if went_back:
             log.warning("the numbers went back in rooms %s", went_back)
             self._disconnect_rooms(went_back)
-        ahead = [row for row in rows if (row.last_seq or 0) > hub_seqs[row.room_id]]
+        ahead = {row.room_id: row.last_seq for row in rows if row.last_seq and row.last_seq > hub_seqs[row.room_id]}
         if ahead:
             await asyncio.sleep(ARRIVAL_WAIT_S)
-            for row in ahead:
-                sent = self._hub.last_sent_seq(row.room_id)
-                if sent is not None and sent < row.last_seq:
-                    self.fill_gap(row.room_id)
+            for room_id, last_seq in ahead.items():
+                sent = self._hub.last_sent_seq(room_id)
+                if sent is not None and sent < last_seq:
+                    self.fill_gap(room_id)
 
     async def _find_joins(self) -> None:
         """Find the recent joins of users who are connected here, to rooms that the hub has not heard of."""
@@ -125,7 +137,7 @@ class Relay:
         if not user_ids:
             return
         seconds = JOIN_LOOKBACK_S + asyncio.get_running_loop().time() - self._polled_at
-        rows = await self._db.all("members/joined_since", user_ids=user_ids, seconds=seconds)
+        rows = await self._db.fetch_all("members/joined_since", _Join, user_ids=user_ids, seconds=seconds)
         for user_id, room_id, joined_seq in rows:
             unaware = self._hub.unaware_subscribers(user_id, room_id, joined_seq)
             sent = self._hub.last_sent_seq(room_id)

@@ -204,13 +204,13 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 async def test_a_log_in_replaces_an_outdated_hash(db: Database, chat: Chat, passwords: Passwords) -> None:
     old = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash("correct horse")
     name = unique("old")
-    row = await db.one("users/create", username=name, email=f"{name}@example.com", password_hash=old)
+    row = await db.fetch_one("users/create", users.User, username=name, email=f"{name}@example.com", password_hash=old)
     assert row is not None and passwords.needs_rehash(old)
 
     async def stored() -> str:
-        found = await db.one("users/get_by_email", email=row.email)
+        found = await db.fetch_value("users/get_by_email", str, email=row.email)  # the first column
         assert found is not None
-        return str(found.password_hash)
+        return found
 
     with pytest.raises(Unauthorized):
         await users.log_in(db, passwords, row.email, "wrong horse")
@@ -227,7 +227,7 @@ async def test_who_can_log_in_does_so_even_when_there_is_no_thread_for_a_new_has
 ) -> None:
     old = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash("correct horse")
     name = unique("old")
-    row = await db.one("users/create", username=name, email=f"{name}@example.com", password_hash=old)
+    row = await db.fetch_one("users/create", users.User, username=name, email=f"{name}@example.com", password_hash=old)
     assert row is not None
 
     async def busy(_: str) -> str:

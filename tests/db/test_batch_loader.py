@@ -1,4 +1,4 @@
-"""gather.py: those who wait together share a load; each answer is of a load that began after its ask."""
+"""chat/db/batch_loader.py: calls that wait at the same time share a load, which began after each of them."""
 
 import asyncio
 import random
@@ -10,13 +10,13 @@ from chat.errors import Unavailable
 
 
 class Source:
-    """Something to read, which says what it was asked, and answers when it is told to."""
+    """A source that records what is loaded from it, and answers when a test lets it."""
 
-    def __init__(self, most: int = 100) -> None:
+    def __init__(self, max_batch_size: int = 100) -> None:
         self.loads: list[list[int]] = []
         self.gates: list[asyncio.Future[None]] = []
         self.version = 0
-        self.gather = BatchLoader(self._load, max_batch_size=most)
+        self.loader = BatchLoader(self._load, max_batch_size=max_batch_size)
 
     async def _load(self, keys: list[int]) -> dict[int, tuple[int, int]]:
         self.loads.append(keys)
@@ -26,11 +26,11 @@ class Source:
         await gate
         return found
 
-    def ask(self, key: int) -> "asyncio.Task[tuple[int, int]]":
-        return asyncio.create_task(self.gather.load(key))
+    def load(self, key: int) -> "asyncio.Task[tuple[int, int]]":
+        return asyncio.create_task(self.loader.load(key))
 
     async def answer(self) -> None:
-        """Ends the oldest load that is under way."""
+        """End the oldest load that is under way."""
         await ticks()
         next(gate for gate in self.gates if not gate.done()).set_result(None)
         await ticks()
@@ -41,76 +41,76 @@ async def ticks() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_lone_ask_waits_for_nobody() -> None:
+async def test_a_lone_call_waits_for_nothing() -> None:
     source = Source()
-    asked = source.ask(7)
+    call = source.load(7)
     await source.answer()
-    assert await asked == (7, 0)
+    assert await call == (7, 0)
     assert source.loads == [[7]]
 
 
-async def test_asks_of_one_tick_share_a_load_and_the_same_ask_is_loaded_once() -> None:
+async def test_calls_of_one_tick_share_a_load_and_the_same_key_is_loaded_once() -> None:
     source = Source()
-    asked = [source.ask(key) for key in (1, 2, 1, 3)]
+    calls = [source.load(key) for key in (1, 2, 1, 3)]
     await source.answer()
-    assert [key for key, _ in await asyncio.gather(*asked)] == [1, 2, 1, 3]
+    assert [key for key, _ in await asyncio.gather(*calls)] == [1, 2, 1, 3]
     assert source.loads == [[1, 2, 3]]
 
 
-async def test_who_asks_during_a_load_gets_a_later_one() -> None:
+async def test_a_call_during_a_load_gets_a_later_one() -> None:
     source = Source()
-    early = [source.ask(key) for key in range(MAX_CONCURRENT_LOADS)]
+    early = [source.load(key) for key in range(MAX_CONCURRENT_LOADS)]
     await ticks()
     busy = len(source.loads)
     for _ in range(busy, MAX_CONCURRENT_LOADS):
-        early.append(source.ask(100))
+        early.append(source.load(100))
         await ticks()
     assert len(source.loads) == MAX_CONCURRENT_LOADS
     source.version = 1
-    late = source.ask(0)
+    late = source.load(0)
     await ticks()
-    assert len(source.loads) == MAX_CONCURRENT_LOADS, "no lane is free"
+    assert len(source.loads) == MAX_CONCURRENT_LOADS, "all workers are busy"
     for _ in range(MAX_CONCURRENT_LOADS + 1):
         await source.answer()
     assert await late == (0, 1)
 
 
-async def test_a_load_takes_no_more_than_it_may() -> None:
-    source = Source(most=3)
-    asked = [source.ask(key) for key in range(8)]
+async def test_a_load_has_no_more_keys_than_the_limit() -> None:
+    source = Source(max_batch_size=3)
+    calls = [source.load(key) for key in range(8)]
     for _ in range(3):
         await source.answer()
-    assert [key for key, _ in await asyncio.gather(*asked)] == list(range(8))
+    assert [key for key, _ in await asyncio.gather(*calls)] == list(range(8))
     assert max(map(len, source.loads)) == 3
 
 
-async def test_an_error_reaches_all_who_asked_and_nobody_after_them() -> None:
+async def test_an_error_reaches_the_callers_of_its_load_and_no_later_one() -> None:
     source = Source()
-    asked = [source.ask(1), source.ask(2)]
+    calls = [source.load(1), source.load(2)]
     await ticks()
     source.gates[0].set_exception(OSError("gone"))
-    for each in asked:
+    for call in calls:
         with pytest.raises(OSError, match="gone"):
-            await each
-    again = source.ask(1)
+            await call
+    again = source.load(1)
     await source.answer()
     assert await again == (1, 0)
 
 
-async def test_who_goes_away_takes_nobody_with_him() -> None:
+async def test_a_cancelled_call_cancels_no_other() -> None:
     source = Source()
-    goes, stays = source.ask(1), source.ask(1)
+    leaves, stays = source.load(1), source.load(1)
     await ticks()
-    goes.cancel()
+    leaves.cancel()
     await source.answer()
     assert await stays == (1, 0)
-    assert goes.cancelled()
+    assert leaves.cancelled()
 
 
-async def test_nothing_is_loaded_for_those_who_went_away() -> None:
-    source = Source(most=2)
-    gone = [source.ask(key) for key in range(10)]
-    stays = source.ask(10)
+async def test_nothing_is_loaded_for_cancelled_calls() -> None:
+    source = Source(max_batch_size=2)
+    gone = [source.load(key) for key in range(10)]
+    stays = source.load(10)
     await ticks()
     for each in gone[2 * MAX_CONCURRENT_LOADS :]:
         each.cancel()
@@ -121,12 +121,12 @@ async def test_nothing_is_loaded_for_those_who_went_away() -> None:
     await asyncio.gather(*gone, return_exceptions=True)
 
 
-async def test_who_has_waited_for_too_long_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_that_has_waited_for_too_long_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chat.db.batch_loader.WAIT_TIMEOUT_S", 0.5)
-    source = Source(most=1)
-    first = [source.ask(key) for key in range(MAX_CONCURRENT_LOADS)]
+    source = Source(max_batch_size=1)
+    first = [source.load(key) for key in range(MAX_CONCURRENT_LOADS)]
     await ticks()
-    late = source.ask(100)
+    late = source.load(100)
     await asyncio.sleep(0.7)
     for _ in range(MAX_CONCURRENT_LOADS):
         await source.answer()
@@ -134,26 +134,26 @@ async def test_who_has_waited_for_too_long_is_told_so(monkeypatch: pytest.Monkey
     with pytest.raises(Unavailable, match="busy or gone"):
         await late
     assert [100] not in source.loads
-    again = source.ask(100)
+    again = source.load(100)
     await source.answer()
     assert await again == (100, 0)
 
 
-async def test_a_load_that_is_cancelled_from_inside_stops_nobody_else() -> None:
+async def test_a_load_that_is_cancelled_from_inside_stops_no_other() -> None:
     source = Source()
     for _ in range(MAX_CONCURRENT_LOADS + 1):
-        asked = source.ask(1)
+        call = source.load(1)
         await ticks()
         source.gates[-1].cancel()
         with pytest.raises(Unavailable, match="interrupted"):
-            await asked
-    again = source.ask(1)
+            await call
+    again = source.load(1)
     await source.answer()
     assert await again == (1, 0)
 
 
-async def test_nobody_is_forgotten_whatever_the_timing() -> None:
-    """500 asks at random moments, with loads that take from no tick at all to some: each is answered, and freshly."""
+async def test_no_call_is_forgotten_whatever_the_timing() -> None:
+    """Each of 500 calls at random moments gets a result of a load that began after it, whatever it takes."""
     chance = random.Random(1)
     version = 0
 
@@ -163,14 +163,14 @@ async def test_nobody_is_forgotten_whatever_the_timing() -> None:
             await asyncio.sleep(0)
         return found
 
-    gather = BatchLoader(load, max_batch_size=3)
+    loader = BatchLoader(load, max_batch_size=3)
 
-    async def ask() -> None:
+    async def call() -> None:
         nonlocal version
         for _ in range(chance.randrange(200)):
             await asyncio.sleep(0)
         version += 1
-        asked = version
-        assert await gather.load(chance.randrange(5)) >= asked
+        called_at = version
+        assert await loader.load(chance.randrange(5)) >= called_at
 
-    await asyncio.wait_for(asyncio.gather(*(ask() for _ in range(500))), 20)
+    await asyncio.wait_for(asyncio.gather(*(call() for _ in range(500))), 20)

@@ -1,4 +1,4 @@
-"""chat/db/migrations.py and devtools/schema.py: migrations there and back, and a dump that must not be stale."""
+"""chat/db/migrations.py and devtools/schema.py: migrations up and down, and resets from the dump."""
 
 import re
 from collections.abc import Iterator
@@ -21,13 +21,13 @@ from tests.actors import ROOT, free_port
 
 @pytest.fixture(scope="module")
 def server() -> str:
-    """Where scratch databases are made; nothing else is done there."""
+    """The URL of the server on which scratch databases are created."""
     return config.load(dotenv=ROOT / ".env").database_url
 
 
 @pytest.fixture
 def url(server: str) -> Iterator[str]:
-    """An empty database."""
+    """The URL of an empty database."""
     with schema.scratch(server) as scratch:
         yield scratch
 
@@ -38,7 +38,7 @@ def dumped(server: str) -> str:
 
 
 def ask(url: str, question: str, *params: Any) -> list[Any]:
-    """The rows of a statement, committed; [] when it has none."""
+    """Run a statement, commit, and return its rows, or [] if it has none."""
     with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(question, params)
         return cursor.fetchall() if cursor.description else []
@@ -50,12 +50,12 @@ def tables(url: str) -> set[str]:
 
 
 def shape(url: str) -> list[str]:
-    """The statements of sql/schema.sql, if it were made from this database."""
+    """The statements of sql/schema.sql if it were made from this database."""
     with closing(psycopg2.connect(url)) as connection:
         return schema.statements(connection)
 
 
-# --- there and back -----------------------------------------------------------------------------------
+# --- up and down --------------------------------------------------------------------------------------
 
 
 def test_the_dump_is_not_stale(dumped: str) -> None:
@@ -64,64 +64,64 @@ def test_the_dump_is_not_stale(dumped: str) -> None:
 
 @pytest.mark.slow
 def test_up_down_and_up_again_leaves_no_trace(url: str) -> None:
-    assert migrations.apply(url) == migrations.names()
+    assert migrations.apply(url) == migrations.migration_names()
     up = shape(url)
     assert {"users", "rooms", "members", "events", "commands", "epoch"} == tables(url)
-    down = [migrations.rollback(url) for _ in migrations.names()]
-    assert down == [[name] for name in reversed(migrations.names())]
+    down = [migrations.rollback(url) for _ in migrations.migration_names()]
+    assert down == [[name] for name in reversed(migrations.migration_names())]
     assert migrations.rollback(url) == []
     assert tables(url) == set()
-    assert migrations.apply(url) == migrations.names()
+    assert migrations.apply(url) == migrations.migration_names()
     assert shape(url) == up
     assert migrations.apply(url) == []
 
 
-def test_every_migration_says_why_and_has_a_way_back() -> None:
-    for name, before in zip(migrations.names(), ["", *migrations.names()], strict=False):
+def test_every_migration_says_why_and_has_a_rollback() -> None:
+    for name, before in zip(migrations.migration_names(), ["", *migrations.migration_names()], strict=False):
         text = (migrations.MIGRATIONS / f"{name}.sql").read_text(encoding="utf-8")
         assert re.match(r"-- \w", text), name
         assert re.search(rf"^-- depends:{' ' if before else ''}{before}$", text, re.MULTILINE), name
         assert (migrations.MIGRATIONS / f"{name}.rollback.sql").exists(), name
 
 
-def test_status_tells_them_apart(url: str) -> None:
+def test_the_status_says_which_migrations_are_applied(url: str) -> None:
     migrations.apply(url)
     (last,) = migrations.rollback(url)
-    assert migrations.status(url) == [(name, name != last) for name in migrations.names()]
+    assert migrations.status(url) == [(name, name != last) for name in migrations.migration_names()]
 
 
-def test_a_rollback_of_used_defaults_refuses_and_destroys_nothing(url: str) -> None:
+def test_a_rollback_of_rows_in_use_is_refused_and_destroys_nothing(url: str) -> None:
     migrations.apply(url)
-    later = migrations.names()[migrations.names().index("0007.defaults") + 1 :]
+    later = migrations.migration_names()[migrations.migration_names().index("0007.defaults") + 1 :]
     assert migrations.rollback(url, len(later)) == later[::-1]
     ask(url, "INSERT INTO users (id, username, email, password_hash) VALUES (100, 'ann', 'ann@example.com', 'x')")
     ask(url, "INSERT INTO members (room_id, user_id) VALUES (1, 100)")
     before = shape(url)
-    with pytest.raises(SchemaError, match="rows in use"):
+    with pytest.raises(SchemaError, match="rows are in use"):
         migrations.rollback(url)
     assert [name for name, applied in migrations.status(url) if not applied] == later
     assert shape(url) == before
     assert ask(url, "SELECT count(*) FROM members") == [(1,)]
 
 
-def test_several_who_migrate_at_once_do_it_once(url: str) -> None:
+def test_processes_that_migrate_at_the_same_time_do_it_once(url: str) -> None:
     with ThreadPoolExecutor(3) as threads:
         applied = list(threads.map(migrations.apply, [url] * 3))
-    assert sorted(applied) == [[], [], migrations.names()]
+    assert sorted(applied) == [[], [], migrations.migration_names()]
 
 
-def test_the_lock_of_a_migrator_that_was_killed_stops_nobody(url: str) -> None:
+def test_the_lock_of_a_process_that_was_killed_stops_no_other(url: str) -> None:
     migrations.apply(url)
     migrations.rollback(url)
     ask(url, "INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
-    assert migrations.apply(url) == migrations.names()[-1:]
+    assert migrations.apply(url) == migrations.migration_names()[-1:]
     assert ask(url, "SELECT count(*) FROM yoyo_lock") == [(0,)]
 
 
 # --- from the dump ------------------------------------------------------------------------------------
 
 
-def test_a_reset_from_the_dump_is_the_same_as_migrating(url: str, dumped: str) -> None:
+def test_a_reset_and_the_migrations_create_the_same_schema(url: str, dumped: str) -> None:
     schema.reset(url)
     assert dumped.endswith("\n\n" + "\n\n".join(shape(url)) + "\n")
     assert all(applied for _, applied in migrations.status(url))
@@ -144,7 +144,7 @@ def test_a_reset_destroys_what_was_there_and_begins_a_new_epoch(url: str) -> Non
 def test_a_reset_applies_what_is_newer_than_the_dump(
     url: str, dumped: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    *earlier, last = migrations.names()
+    *earlier, last = migrations.migration_names()
     older = tmp_path / "schema.sql"
     with schema.scratch(url) as other:
         migrations.apply(other)
@@ -157,7 +157,7 @@ def test_a_reset_applies_what_is_newer_than_the_dump(
     assert dumped.endswith("\n\n" + "\n\n".join(shape(url)) + "\n")
 
 
-def test_resets_and_migrations_at_once_wait_for_each_other(url: str, dumped: str) -> None:
+def test_resets_and_migrations_at_the_same_time_wait_for_each_other(url: str, dumped: str) -> None:
     migrations.apply(url)
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda do: do(url), [schema.reset, migrations.apply, schema.reset, migrations.apply]))
@@ -167,46 +167,47 @@ def test_resets_and_migrations_at_once_wait_for_each_other(url: str, dumped: str
 # --- refusals -----------------------------------------------------------------------------------------
 
 
-def test_a_database_that_knows_no_letters_beyond_ascii_is_refused(server: str) -> None:
+def test_a_database_without_case_mapping_beyond_ascii_is_refused(server: str) -> None:
     name = f"chat_scratch_{token_hex(6)}"
     with closing(psycopg2.connect(server)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            provider = "LOCALE_PROVIDER libc" if connection.server_version >= 150_000 else ""  # 14 has no other
+            provider = (
+                "LOCALE_PROVIDER libc" if connection.server_version >= 150_000 else ""
+            )  # 14 has no other provider
             cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C' {provider}")
             try:
                 for work in (migrations.apply, schema.reset, migrations.status, migrations.rollback):
-                    with pytest.raises(SchemaError, match=f"{name} does not know letters.*CREATE DATABASE"):
+                    with pytest.raises(SchemaError, match=f"{name} does not know the case of letters.*CREATE DATABASE"):
                         work(urlsplit(server)._replace(path=f"/{name}").geturl())
             finally:
                 cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def test_a_migration_that_fails_is_told_and_leaves_nothing(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_migration_that_fails_leaves_nothing(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrations, "MIGRATIONS", tmp_path)
     (tmp_path / "0001.good.sql").write_text("CREATE TABLE good (id int);")
     (tmp_path / "0002.bad.sql").write_text("CREATE TABLE half (id int); CREATE TABLE bad (id nonsense);")
-    with pytest.raises(SchemaError, match='PostgreSQL refuses: type "nonsense" does not exist'):
+    with pytest.raises(SchemaError, match='PostgreSQL rejects the migration: type "nonsense" does not exist'):
         migrations.apply(url)
     assert tables(url) == {"good"}
     assert migrations.status(url) == [("0001.good", True), ("0002.bad", False)]
 
 
-def test_a_schema_that_is_not_the_codes_is_told_which_way() -> None:
-    *earlier, last = migrations.names()
-    assert migrations.difference([*earlier, last]) is None
+def test_a_mismatch_of_schema_and_code_says_which_is_older() -> None:
+    *earlier, last = migrations.migration_names()
+    assert migrations.describe_mismatch([*earlier, last]) is None
     assert (
-        migrations.difference(earlier) == f"the schema is older than the code (without {last}): run `make db-migrate`"
+        migrations.describe_mismatch(earlier)
+        == f"The schema is older than the code (without {last}). Run `make db-migrate`."
     )
-    assert "older" in (migrations.difference([]) or "")
-    newer = migrations.difference([*earlier, last, "9999.from-the-future"])
-    assert newer == "the schema is newer than the code (with 9999.from-the-future): update the code"
+    assert "older" in (migrations.describe_mismatch([]) or "")
+    newer = migrations.describe_mismatch([*earlier, last, "9999.from-the-future"])
+    assert newer == "The schema is newer than the code (with 9999.from-the-future). Update the code."
 
 
 @pytest.mark.parametrize("url", [f"postgresql://chat:hush@127.0.0.1:{free_port()}/chat", "postgresql://h/d?nonsense=1"])
-def test_a_server_that_is_not_there_is_told(url: str) -> None:
+def test_a_server_that_cannot_be_reached_is_an_error_without_the_password(url: str) -> None:
     with pytest.raises(SchemaError, match=r"(?s)PostgreSQL cannot be reached.*make services") as caught:
         migrations.apply(url)
     assert "hush" not in str(caught.value)
@@ -240,7 +241,7 @@ def test_where_a_database_is(url: str, host: str, monkeypatch: pytest.MonkeyPatc
     assert migrations.host(url) == host
 
 
-def test_where_a_database_is_may_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_may_say_where_a_database_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "db.example.com")
     assert migrations.host("postgresql:///chat") == "db.example.com"
 
@@ -255,11 +256,11 @@ def test_a_new_migration_comes_after_the_last(tmp_path: Path, monkeypatch: pytes
         "0003.add-2-things.rollback.sql",
     ]
     assert "-- depends: 0002.rooms\n" in (tmp_path / "0003.add-2-things.sql").read_text()
-    assert migrations.names() == ["0001.users", "0002.rooms", "0003.add-2-things"]
+    assert migrations.migration_names() == ["0001.users", "0002.rooms", "0003.add-2-things"]
 
 
 @pytest.mark.parametrize("name", ["", "Add", "two words", "../x", "naïve", "x.y", "²", "a\n"])
-def test_a_migration_is_not_called_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_names_of_migrations_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrations, "MIGRATIONS", tmp_path)
     with pytest.raises(SchemaError, match="NAME="):
         schema.create_migration(name)

@@ -1,10 +1,10 @@
-"""chat/db/pool.py: what comes back, and the three names of what goes wrong."""
+"""chat/db/pool.py: what comes back, and the three errors."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -43,28 +43,65 @@ async def proxy(database_url: str) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 def sql(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names with a blank in them are SQL themselves."""
+    """Let names with a blank in them be SQL themselves."""
     monkeypatch.setattr(statements, "statement", lambda name: name if " " in name else statement(name))
 
 
 # --- what comes back ----------------------------------------------------------------------------------
 
 
-async def test_the_verb_says_what_comes_back(db: Database, sql: None) -> None:
-    two = "SELECT n, n * n AS square FROM generate_series(1, 2) AS n"
-    assert [(row.n, row.square) for row in await db.all(two)] == [(1, 1), (2, 4)]
-    assert (await db.one(two)).square == 1  # type: ignore[union-attr]
-    assert await db.value(two) == 1
-    assert await db.one("SELECT 1 WHERE false") is None
-    assert await db.value("SELECT 1 WHERE false") is None
-    await db.run("SET LOCAL work_mem = '64kB'")
+class Square(NamedTuple):
+    n: int
+    square: int
 
 
-async def test_several_statements_are_one_transaction_and_the_last_ones_rows(db: Database, sql: None) -> None:
-    assert await db.value("CREATE TEMP TABLE t (n int); INSERT INTO t VALUES (1), (2); SELECT sum(n) FROM t") == 3
+TWO = "SELECT n, n * n AS square FROM generate_series(1, 2) AS n"
+
+
+async def test_the_verb_of_the_call_says_what_comes_back(db: Database, sql: None) -> None:
+    assert await db.fetch_all(TWO, Square) == [Square(1, 1), Square(2, 4)]
+    assert await db.fetch_one(TWO, Square) == Square(1, 1)
+    assert await db.fetch_value(TWO, int) == 1
+    assert await db.fetch_all("SELECT 1 AS n, 1 AS square WHERE false", Square) == []
+    assert await db.fetch_one("SELECT 1 AS n, 1 AS square WHERE false", Square) is None
+    assert await db.fetch_value("SELECT 1 WHERE false", int) is None
+    assert await db.fetch_value("SELECT NULL::int", int) is None
+    await db.execute("SET LOCAL work_mem = '64kB'")
+
+
+@pytest.mark.parametrize(
+    ("columns", "returned"),
+    [("n", "n"), ("square, n", "square, n"), ("n, square, n AS m", "n, square, m"), ("n, square AS area", "n, area")],
+)
+async def test_a_row_class_with_other_columns_is_refused(db: Database, sql: None, columns: str, returned: str) -> None:
+    name = f"VALUES (1); SELECT {columns} FROM (SELECT 1 AS n, 1 AS square) AS t WHERE false"
+    with pytest.raises(TypeError) as caught:
+        await db.fetch_all(name, Square)
+    assert f"returns the columns {returned}, but Square expects n, square" in str(caught.value)
+
+
+async def test_a_statement_without_rows_does_not_fit_a_row_class(db: Database, sql: None) -> None:
+    with pytest.raises(TypeError, match=r"returns the columns \(none\)"):
+        await db.fetch_all("SET LOCAL work_mem = '64kB'", Square)
+
+
+async def test_a_value_of_another_type_is_refused(db: Database, sql: None) -> None:
+    with pytest.raises(TypeError, match=r"returns str, but int is expected"):
+        await db.fetch_value("SELECT 'one'", int)
+
+
+async def test_a_parameter_may_have_the_name_of_an_argument(db: Database, sql: None) -> None:
+    assert await db.fetch_value("VALUES (%(name)s::text || %(row)s::text)", str, name="a", row="b") == "ab"
+
+
+async def test_several_statements_are_one_transaction_and_return_the_rows_of_the_last(db: Database, sql: None) -> None:
+    assert (
+        await db.fetch_value("CREATE TEMP TABLE t (n int); INSERT INTO t VALUES (1), (2); SELECT sum(n) FROM t", int)
+        == 3
+    )
     with pytest.raises(StatementFailed):
-        await db.run("INSERT INTO t VALUES (3); SELECT 1 / 0")
-    assert await db.value("SELECT sum(n) FROM t") == 3
+        await db.execute("INSERT INTO t VALUES (3); SELECT 1 / 0")
+    assert await db.fetch_value("SELECT sum(n) FROM t", int) == 3
 
 
 async def test_a_statement_is_sent_without_its_comments() -> None:
@@ -72,9 +109,9 @@ async def test_a_statement_is_sent_without_its_comments() -> None:
 
 
 async def test_the_connection_has_our_limits(db: Database, sql: None) -> None:
-    assert await db.value("SHOW lock_timeout") == "500ms"
-    assert await db.value("SHOW statement_timeout") == "3500ms"
-    assert await db.value("SHOW synchronous_commit") == "on"
+    assert await db.fetch_value("SHOW lock_timeout", str) == "500ms"
+    assert await db.fetch_value("SHOW statement_timeout", str) == "3500ms"
+    assert await db.fetch_value("SHOW synchronous_commit", str) == "on"
 
 
 # --- what goes wrong ----------------------------------------------------------------------------------
@@ -82,9 +119,9 @@ async def test_the_connection_has_our_limits(db: Database, sql: None) -> None:
 
 async def test_a_violation_is_refused_with_its_constraint(db: Database) -> None:
     name = unique("twice")
-    await db.run("users/create", username=name, email=f"{name}@x.org", password_hash="x")
+    await db.execute("users/create", username=name, email=f"{name}@x.org", password_hash="x")
     with pytest.raises(StatementFailed) as caught:
-        await db.run("users/create", username=name.upper(), email=f"{name}2@x.org", password_hash="x")
+        await db.execute("users/create", username=name.upper(), email=f"{name}2@x.org", password_hash="x")
     assert caught.value.constraint == "users_username_key"
     assert caught.value.is_data_error and not caught.value.is_transient and not caught.value.is_lock_timeout
 
@@ -96,10 +133,10 @@ async def test_a_violation_is_refused_with_its_constraint(db: Database) -> None:
         ("25006", 503, "unavailable", True),  # read-only
         ("55P03", 503, "unavailable", False),  # locked by another transaction
         ("42703", 500, "internal", False),  # a fault in our SQL
-        ("23505", 500, "internal", False),  # a conflict that nobody translated
+        ("23505", 500, "internal", False),  # a conflict that no caller translated
     ],
 )
-def test_only_what_waiting_may_mend_is_told_as_unavailable(
+def test_only_errors_that_waiting_may_mend_are_unavailable(
     sqlstate: str, status: int, code: str, is_outage: bool
 ) -> None:
     class WriteResult(psycopg2.Error):
@@ -111,64 +148,64 @@ def test_only_what_waiting_may_mend_is_told_as_unavailable(
     assert ("Retry-After" in failed.headers) is (status == 503)
 
 
-async def test_a_lock_of_somebody_else_is_told_as_a_lock(db: Database, database_url: str) -> None:
+async def test_a_lock_timeout_is_recognised(db: Database, database_url: str) -> None:
     other = psycopg2.connect(database_url)
     other.cursor().execute("SELECT 1 FROM epoch FOR UPDATE")
     with pytest.raises(StatementFailed) as caught:
-        await db.value("epoch/renew")
+        await db.fetch_value("epoch/renew", str)
     assert caught.value.is_lock_timeout and not caught.value.is_transient
     other.close()
 
 
-async def test_a_statement_that_the_server_cancels_is_refused(db: Database, sql: None) -> None:
+async def test_a_statement_that_the_server_cancels_was_not_done(db: Database, sql: None) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda *_: None)  # aiopg reports it there, too
+    loop.set_exception_handler(lambda *_: None)  # aiopg reports it there as well
     try:
         with pytest.raises(StatementFailed) as caught:
-            await db.run("SELECT pg_cancel_backend(pg_backend_pid())")
+            await db.execute("SELECT pg_cancel_backend(pg_backend_pid())")
     finally:
         loop.set_exception_handler(None)
     assert caught.value.sqlstate == "57014" and caught.value.is_transient
-    assert await db.value("SELECT 1") == 1
+    assert await db.fetch_value("SELECT 1", int) == 1
 
 
-async def test_a_server_process_that_ends_may_have_done_it(db: Database, sql: None) -> None:
+async def test_a_server_process_that_ends_perhaps_did_it(db: Database, sql: None) -> None:
     with pytest.raises(StatementTimeout):
-        await db.run("SELECT pg_terminate_backend(pg_backend_pid())")
-    assert await db.value("SELECT 1") == 1
+        await db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert await db.fetch_value("SELECT 1", int) == 1
 
 
-async def test_no_answer_in_time_may_have_been_done(
+async def test_a_statement_without_an_answer_in_time_was_perhaps_done(
     database_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ANSWER_S", 0.1)
+    monkeypatch.setattr(module, "RESPONSE_TIMEOUT_S", 0.1)
     async with opened(proxy.instead_of(database_url)) as db:
         proxy.hold()
         with pytest.raises(StatementTimeout):
-            await db.value("epoch/get")
+            await db.fetch_value("epoch/get", str)
         proxy.release()
-        assert await db.value("epoch/get")
+        assert await db.fetch_value("epoch/get", str)
 
 
 @pytest.mark.parametrize("end", ["cut", "finish"])
-async def test_a_connection_that_breaks_under_way_may_have_done_it(
+async def test_a_statement_on_a_connection_that_breaks_was_perhaps_done(
     database_url: str, proxy: Proxy, sql: None, end: str
 ) -> None:
     async with opened(proxy.instead_of(database_url)) as db:
-        working = asyncio.create_task(db.value("SELECT pg_sleep(3)"))
+        working = asyncio.create_task(db.execute("SELECT pg_sleep(3)"))
         await asyncio.sleep(0.05)
         getattr(proxy, end)()
         with pytest.raises(StatementTimeout):
             await working
-        assert await db.value("SELECT 1") == 1
+        assert await db.fetch_value("SELECT 1", int) == 1
 
 
-async def test_an_idle_connection_that_breaks_is_not_noticed_by_anybody(database_url: str, proxy: Proxy) -> None:
+async def test_an_idle_connection_that_breaks_is_replaced_unnoticed(database_url: str, proxy: Proxy) -> None:
     async with opened(proxy.instead_of(database_url), size=3) as db:
         proxy.cut()
         await eventually(lambda: all(raw.closed for raw in db._free))
         for _ in range(5):
-            assert await db.value("epoch/get")
+            assert await db.fetch_value("epoch/get", str)
 
 
 async def test_without_a_server_nothing_was_done(database_url: str, proxy: Proxy) -> None:
@@ -177,15 +214,15 @@ async def test_without_a_server_nothing_was_done(database_url: str, proxy: Proxy
         proxy.cut()
         await eventually(lambda: all(raw.closed for raw in db._free))
         with pytest.raises(Unreachable):
-            await db.value("epoch/get")
+            await db.fetch_value("epoch/get", str)
         proxy.refusing = False
-        assert await db.value("epoch/get")
+        assert await db.fetch_value("epoch/get", str)
 
 
 async def test_a_server_that_does_not_answer_a_connect_is_unreachable(
     database_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CONNECT_S", 0.1)
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 0.1)
     proxy.hold()
     with pytest.raises(Unreachable):
         await Database(proxy.instead_of(database_url), size=2, name="test").open()
@@ -196,35 +233,35 @@ async def test_one_broken_connection_harms_no_other_even_if_it_cannot_be_replace
 ) -> None:
     async with opened(proxy.instead_of(database_url), size=2) as db:
         with pytest.raises(StatementTimeout):
-            await db.run("SELECT pg_terminate_backend(pg_backend_pid())")
+            await db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
         proxy.refusing = True
         for _ in range(5):
-            assert await db.value("SELECT 1") == 1
+            assert await db.fetch_value("SELECT 1", int) == 1
         async with db.connection():
             with pytest.raises(Unreachable):
-                await db.value("SELECT 1")
+                await db.fetch_value("SELECT 1", int)
 
 
-async def test_who_finds_no_free_connection_waits_and_then_gives_up(
+async def test_a_call_that_finds_no_free_connection_waits_and_then_gives_up(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with db.connection() as first:
-        waiting = asyncio.create_task(db.value("epoch/get"))
-        await asyncio.sleep(0)  # it has begun, with the usual patience
-        monkeypatch.setattr(module, "WAIT_S", 0.05)
+        waiting = asyncio.create_task(db.fetch_value("epoch/get", str))
+        await asyncio.sleep(0)  # it has begun, with the usual time limit
+        monkeypatch.setattr(module, "POOL_TIMEOUT_S", 0.05)
         with pytest.raises(Unreachable):
-            await db.value("epoch/get")
-        assert await first.fetch("epoch/get", {})
+            await db.fetch_value("epoch/get", str)
+        assert await first.fetch_tuples("epoch/get", {})
     assert await waiting
 
 
-async def test_who_is_cancelled_leaves_nothing_behind(db: Database, sql: None) -> None:
-    task = asyncio.create_task(db.value("SELECT pg_sleep(3)"))
+async def test_a_cancelled_call_leaves_nothing_behind(db: Database, sql: None) -> None:
+    task = asyncio.create_task(db.execute("SELECT pg_sleep(3)"))
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await db.value("SELECT 1") == 1
+    assert await db.fetch_value("SELECT 1", int) == 1
 
 
 async def test_every_address_of_a_host_is_tried(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +270,7 @@ async def test_every_address_of_a_host_is_tried(database_url: str, monkeypatch: 
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two_addresses)
     async with opened(database_url.replace("127.0.0.1", "localhost")) as db:
-        assert await db.value("epoch/get")
+        assert await db.fetch_value("epoch/get", str)
 
 
 async def test_a_host_without_an_address_is_unreachable(database_url: str) -> None:
@@ -241,12 +278,12 @@ async def test_a_host_without_an_address_is_unreachable(database_url: str) -> No
         await Database(database_url.replace("127.0.0.1", "nowhere.invalid"), size=1, name="test").open()
 
 
-async def test_closing_tells_who_still_works(database_url: str, sql: None) -> None:
+async def test_closing_ends_the_statements_in_flight(database_url: str, sql: None) -> None:
     async with opened(database_url) as db:
-        working = asyncio.create_task(db.value("SELECT pg_sleep(3)"))
+        working = asyncio.create_task(db.execute("SELECT pg_sleep(3)"))
         await asyncio.sleep(0.05)
         await db.close()
         with pytest.raises(StatementTimeout):
             await working
         with pytest.raises(Unreachable):
-            await db.value("SELECT 1")
+            await db.fetch_value("SELECT 1", int)

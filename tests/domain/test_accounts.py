@@ -190,7 +190,7 @@ async def test_either_mistake_is_the_same_refusal_and_costs_one_verification(
 
 
 async def test_the_robot_has_no_password_that_fits(db: Database, passwords: Passwords) -> None:
-    assert await db.one("users/get_by_email", email="robot") is None
+    assert await db.fetch_value("users/get_by_email", str, email="robot") is None
 
 
 async def test_an_unknown_user_is_not_found(db: Database) -> None:

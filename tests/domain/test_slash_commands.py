@@ -387,13 +387,13 @@ async def test_a_command_that_may_stand_in_its_table_is_not_told_as_certainly_no
     commands = SlashCommands(db, journal, broker, timeout_s=10, write_timeout_s=5)
     who = Identity(alice.id, alice.username, alice.email, 0)
 
-    async def withdraw(name: str, **params: Any) -> Any:
+    async def withdraw(name: str, type_: type, **params: Any) -> Any:
         assert name == "commands/cancel"
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    monkeypatch.setattr(db, "value", withdraw)
+    monkeypatch.setattr(db, "fetch_value", withdraw)
     if expected is None:
         assert await commands.run(who, GENERAL, "/stock=AAPL.US", None) is False
     else:

@@ -13,8 +13,11 @@ from chat.broker.memory import MemoryBroker
 from chat.db import pool as db_module
 from chat.db.errors import StatementFailed, StatementTimeout, Unreachable
 from chat.db.pool import Database
+from chat.domain.accounts import User
 from chat.errors import BadRequest, ChatError, Conflict, NotFound, OutcomeUnknown, Unavailable
 from chat.eventlog import writer as module
+from chat.eventlog.event import EventKind
+from chat.eventlog.reader import EventReader
 from chat.eventlog.write_queue import WriteResult
 from chat.eventlog.writer import EventWriter
 from chat.protocol.notifications import decode_notifications
@@ -46,9 +49,9 @@ class Desk:
         return self.journal.append(room, self.user, request_id or unique("client"), text)
 
     async def log(self, room: int) -> list[str]:
-        rows = await self.db.all("events/list_after", room_ids=[room], reader_ids=[None], afters=[0], limits=[10_000])
-        assert [row.seq for row in rows] == list(range(1, len(rows) + 1)), "the numbers are not dense"
-        return [row.body for row in rows if row.kind == 1]
+        _, events = await EventReader(self.db).events(None, room, after=0, limit=10_000)
+        assert [event.seq for event in events] == list(range(1, len(events) + 1)), "the numbers are not dense"
+        return [event.body or "" for event in events if event.kind == EventKind.MESSAGE]
 
 
 Open = Callable[..., Awaitable[Desk]]
@@ -72,7 +75,9 @@ async def opens(database_url: str) -> AsyncIterator[Open]:
             stack.push_async_callback(journal.close)
             made = Desk(reading, journal, broker)
             name = unique("writer")
-            user = await reading.one("users/create", username=name, email=f"{name}@x.org", password_hash="x")
+            user = await reading.fetch_one(
+                "users/create", User, username=name, email=f"{name}@x.org", password_hash="x"
+            )
             made.user = user.id  # type: ignore[union-attr]
             return made
 
@@ -240,7 +245,7 @@ async def test_a_locked_room_is_busy_and_harms_no_other(desk: Desk, database_url
         first = [desk.says(room, "first") for room in (stuck, *others)]
         assert await outcomes(first) == ["busy", "2", "2", "2", "2"]
         waiting = desk.says(stuck, "second")
-        async with asyncio.timeout(db_module.LOCK_S / 2):  # from now on, nobody waits for it
+        async with asyncio.timeout(db_module.LOCK_TIMEOUT_S / 2):  # from now on, nobody waits for it
             for _ in range(3):
                 await asyncio.gather(*(desk.says(room) for room in others))
         assert not waiting.done()

@@ -21,7 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from chat.auth.tokens import Identity
 from chat.config import Settings
 from chat.db.errors import Unreachable
-from chat.domain.rooms import JoinedRoom, RoomListLoader
+from chat.db.rows import row_mapping
+from chat.domain.rooms import RoomListLoader
 from chat.eventlog.event import Event, EventKind, event_notification
 from chat.eventlog.reader import EventReader
 from chat.protocol.close_codes import CloseCode
@@ -84,12 +85,13 @@ class Log:
             await gate
         return rows
 
-    async def value(self, name: str) -> Any:
+    async def fetch_value(self, name: str, type_: type) -> Any:
         assert name == "epoch/get"
         return await self._answer("one")
 
-    async def all(self, name: str, **params: Any) -> Any:
-        return await self._answer(getattr(self, name.replace("/", "_"))(**params))
+    async def fetch_all(self, name: str, row: Any, **params: Any) -> Any:
+        rows = getattr(self, name.replace("/", "_"))(**params)
+        return await self._answer(list(map(row_mapping(row).make, rows)))
 
     def events_list_after(
         self, room_ids: list[int], reader_ids: list[int | None], afters: list[int], limits: list[int]
@@ -103,7 +105,7 @@ class Log:
 
     def rooms_out_of_sync(self, room_ids: list[int], seqs: list[int]) -> Any:
         return [
-            SimpleNamespace(room_id=room, last_seq=len(self.events[room]))
+            (room, len(self.events[room]))
             for room, seq in zip(room_ids, seqs, strict=True)
             if len(self.events[room]) != seq
         ]
@@ -113,7 +115,7 @@ class Log:
 
     def rooms_list_joined(self, user_ids: list[int]) -> Any:
         return [
-            JoinedRoom(user, room, f"room {room}", len(self.events[room]), 0, 0)
+            (user, room, f"room {room}", len(self.events[room]), 0, 0)
             for user, room in sorted(self.members)
             if user in user_ids
         ]

@@ -223,11 +223,11 @@ async def test_read_goes_up_and_is_told_to_all_wires_of_the_user(alice: Person, 
 async def test_a_marker_that_perhaps_moved_is_not_told_as_certainly_unmoved(
     chat: Chat, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def no_answer(self: Database, name: str, **params: Any) -> Any:
+    async def no_answer(self: Database, name: str, type_: type, **params: Any) -> Any:
         raise StatementTimeout
 
     wire = await alice.connects()
-    monkeypatch.setattr(Database, "value", no_answer)
+    monkeypatch.setattr(Database, "fetch_value", no_answer)
     await wire.send({"type": 17, "chatroomId": GENERAL, "messageNo": 0})
     assert (await wire.gets(type=14))["code"] == "unknown"
 

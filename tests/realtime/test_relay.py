@@ -13,6 +13,7 @@ from chat.auth.tokens import Tokens
 from chat.broker.memory import MemoryBroker
 from chat.db.errors import StatementFailed, Unreachable
 from chat.db.pool import Database
+from chat.domain.accounts import User
 from chat.eventlog.event import event_notification
 from chat.eventlog.writer import CONNECTIONS, EventWriter
 from chat.protocol.close_codes import CloseCode
@@ -49,8 +50,9 @@ class Process:
 
     async def person(self) -> int:
         name = unique("person")
-        row = await self.db.one("users/create", username=name, email=f"{name}@x.org", password_hash="x")
-        return int(row.id)  # type: ignore[union-attr]
+        row = await self.db.fetch_one("users/create", User, username=name, email=f"{name}@x.org", password_hash="x")
+        assert row is not None
+        return row.id
 
     async def room(self, user: int) -> int:
         answer = await self.journal.run(
@@ -85,7 +87,7 @@ async def process(database_url: str) -> AsyncIterator[Process]:
     journal = EventWriter(writing, broker, timeout_s=5, queue_limit=10_000)
     journal.open()
     made = Process(db, journal, broker)
-    made.tokens.epoch = await db.value("epoch/get")
+    made.tokens.epoch = await db.fetch_value("epoch/get", str) or ""
     yield made
     await journal.close()
     await writing.close()
@@ -163,14 +165,14 @@ async def test_the_sweep_comes_again_when_postgresql_has_been_away(
     room = await process.room(alice)
     pipe = process.listens(alice, room, 0)
     away = True
-    real = process.db.all
+    real = process.db.fetch_all
 
-    async def all_(name: str, **params: Any) -> Any:
+    async def fetch_all(name: str, row: Any, **params: Any) -> Any:
         if away:
             raise Unreachable
-        return await real(name, **params)
+        return await real(name, row, **params)
 
-    monkeypatch.setattr(process.db, "all", all_)
+    monkeypatch.setattr(process.db, "fetch_all", fetch_all)
     async with sweeping(process):
         await eventually(lambda: process.relay.database_down)
         away = False
@@ -220,7 +222,7 @@ async def test_a_new_epoch_ends_all_sockets_once(process: Process) -> None:
     process.tokens.epoch = "another"
     await process.relay.poll()
     assert live.closed and silent.closed
-    assert process.tokens.epoch == await process.db.value("epoch/get")
+    assert process.tokens.epoch == await process.db.fetch_value("epoch/get", str)
     await process.relay.poll()
     assert process.hub.positions() == ([], [])
     assert len(silent.closed) == 1
@@ -236,7 +238,7 @@ async def test_a_fault_in_our_sql_is_not_told_as_a_database_that_is_away(
         raise StatementFailed(NoSuchColumn())
 
     monkeypatch.setattr(module, "POLL_INTERVAL_S", 0.01)
-    monkeypatch.setattr(process.db, "value", failing)
+    monkeypatch.setattr(process.db, "fetch_value", failing)
     async with sweeping(process):
         await eventually(lambda: "a poll failed" in caplog.text)
     assert "does not answer" not in caplog.text
