@@ -1,0 +1,1 @@
+"""Bots: clients of two queues, which know neither the database nor the hub."""

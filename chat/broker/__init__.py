@@ -1,0 +1,1 @@
+"""The wire between processes and to the bots: publish/subscribe, and queues."""

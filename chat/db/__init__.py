@@ -1,0 +1,1 @@
+"""PostgreSQL: the pool, the statements of sql/, typed rows, migrations."""

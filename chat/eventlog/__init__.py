@@ -1,0 +1,1 @@
+"""A room is a log: its events, the one writer, the reader."""

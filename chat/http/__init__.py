@@ -1,0 +1,1 @@
+"""Every address of the server, and what is around each handler."""

@@ -1,0 +1,1 @@
+"""The live connections of this process, and how the log reaches them."""
