@@ -82,6 +82,27 @@ class Backend:
 class ClientConnection:
     """One open websocket. `send_and_drain` sends a payload as a text frame and waits until the peer keeps up."""
 
+    __slots__ = (  # ten thousand of these may live in a process: a __dict__ each would cost a third of a KiB
+        "_close_timer",
+        "_ended",
+        "_mask_guard",
+        "_pending_replies",
+        "_pinged_at",
+        "_replay",
+        "_replies_flushed",
+        "_transport",
+        "backend",
+        "close_code",
+        "command_lock",
+        "frame_bucket",
+        "id",
+        "identity",
+        "resume_bucket",
+        "send_and_drain",
+        "speaks_v2",
+        "subscriber",
+    )
+
     def __init__(
         self,
         backend: Backend,

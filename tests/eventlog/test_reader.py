@@ -1,4 +1,6 @@
-"""messages.py and rooms.py: what readers who ask together get is what each would get alone, and no more than he may."""
+"""chat/eventlog/reader.py and chat/domain/rooms.py: readers that share a query get what each would get alone, and only what
+each may read.
+"""
 
 import asyncio
 import contextlib

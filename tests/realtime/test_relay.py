@@ -199,7 +199,7 @@ async def test_a_join_that_was_never_heard_is_not_forgotten_when_others_are_in_t
     _, unaware = process.connects(bob)
     await process.journal.run("members/join", room_id=room, user_id=bob)
     await process.says(room, alice)
-    process.listens(alice, room, 3)  # she begins behind his join
+    process.listens(alice, room, 3)  # from behind the other's join
     await process.relay.poll()
     assert unaware.closed == [CloseCode.SERVICE_RESTART]
 

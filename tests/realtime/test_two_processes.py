@@ -79,7 +79,7 @@ async def test_one_hot_room_has_one_order_for_everybody(both: tuple[Chat, Chat])
     for wire in plain:
         await eventually(lambda wire=wire: wire.heard[-1].get("seq") == messages[-1]["seq"])  # type: ignore[misc]
         assert [frame for frame in wire.heard if frame["type"] == 1] == messages
-    # Each author's messages stand in the order of his sending.
+    # Each author's messages stand in the order in which they were sent.
     for wire in wires:
         own = [
             event["chatmessage"] for event in messages if event["chatmessage"].startswith(wire.person.username + " ")
