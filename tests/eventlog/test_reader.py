@@ -1,5 +1,5 @@
-"""chat/eventlog/reader.py and chat/domain/rooms.py: readers that share a query get what each would get alone, and only what
-each may read.
+"""chat/eventlog/reader.py, chat/domain/rooms.py: readers that share a query get what each would get alone, and
+only what each may read.
 """
 
 import asyncio
