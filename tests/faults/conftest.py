@@ -1,11 +1,11 @@
-"""Services of the fault tests' own: whatever is done to them, nothing else is hurt."""
+"""Private services for the fault tests, so that breaking them affects nothing else."""
 
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.actors import Chat
-from tests.faults.stage import Server, Services, private_services, two_servers
+from tests.faults.cluster import ServerPair, Services, private_services, two_servers
 
 
 @pytest.fixture(scope="session")
@@ -15,19 +15,19 @@ def services() -> Iterator[Services]:
 
 
 @pytest.fixture(scope="session")
-async def servers(services: Services) -> AsyncIterator[tuple[Server, Server]]:
-    """Two servers as they are by default, apart from a quicker heartbeat; nobody ends them."""
+async def servers(services: Services) -> AsyncIterator[ServerPair]:
+    """Two servers as they are by default, apart from shorter ping times. No test may end them."""
     async with two_servers(services, ping_interval_s=2.0, ping_timeout_s=1.0) as pair:
         yield pair
 
 
 @pytest.fixture
-async def here(servers: tuple[Server, Server]) -> AsyncIterator[Chat]:
+async def here(servers: ServerPair) -> AsyncIterator[Chat]:
     async with Chat(servers[0].url) as chat:
         yield chat
 
 
 @pytest.fixture
-async def there(servers: tuple[Server, Server]) -> AsyncIterator[Chat]:
+async def there(servers: ServerPair) -> AsyncIterator[Chat]:
     async with Chat(servers[1].url) as chat:
         yield chat

@@ -1,5 +1,4 @@
-"""The fault run: people write, read, come and go in a few rooms while one thing after the other breaks; then all is
-counted.
+"""The fault run: clients write, read, join and leave in a few rooms while faults happen, and then all is counted.
 
 `python -m tests.faults.run --faults 300` goes on where an earlier run was stopped: every round of ten faults, once
 it is checked, is a line in the results file, and the table is of all its lines.
@@ -24,8 +23,11 @@ from typing import TypeVar
 
 import aiohttp
 
-from tests.faults.breaking import KINDS, Breaker
-from tests.faults.crowd import (
+from tests.faults.checker import Fault, History, Outcome, check
+from tests.faults.cluster import ServerPair, Services, private_services, two_servers
+from tests.faults.faults import KINDS, Breaker
+from tests.faults.membership_workload import MembershipObserver, MembershipWriter, read_members
+from tests.faults.workload import (
     TROUBLE,
     Client,
     Observer,
@@ -36,14 +38,11 @@ from tests.faults.crowd import (
     read_page,
     text_of,
 )
-from tests.faults.history import Fault, History, Outcome, check
-from tests.faults.stage import Server, Services, private_services, two_servers
-from tests.faults.visitors import SocketVisitor, Visitor, read_members
 
 ROUND = 10  # faults between two counts
 ROOMS = 4
 RECOVERY_S = 30.0  # after a fault is mended, everybody is served again by then
-CHANGES_PER_S = 4.0  # joins and leaves of a visitor
+CHANGES_PER_S = 4.0  # joins and leaves of one membership writer
 OVERLAP = 0.15  # how many faults are followed by the next before everybody is served again
 RESULTS = Path(".faults/results.jsonl")
 
@@ -54,9 +53,10 @@ say = logging.getLogger("faults").info
 
 @dataclass
 class Result:
-    """What a round came to. `faults`: kind, and the longest pause in seconds that an observer had.
+    """The result of one round.
 
-    Lines of before there were visitors have no joins and leaves.
+    faults: the kind of each, and the longest pause in seconds that an observer had.
+    Lines from before there were membership writers have no joins and leaves.
     """
 
     seed: int
@@ -83,11 +83,16 @@ class Result:
         self.visits = len(history.visits)
 
 
-class Crowd:
-    """Everybody in a round, half of them at home on each server."""
+class Workload:
+    """All clients of a round, half of them on each server at first."""
 
     def __init__(
-        self, http: aiohttp.ClientSession, servers: tuple[Server, Server], rooms: list[int], seed: int, per_s: float
+        self,
+        http: aiohttp.ClientSession,
+        servers: ServerPair,
+        rooms: list[int],
+        seed: int,
+        per_s: float,
     ) -> None:
         numbers = itertools.count()
 
@@ -97,9 +102,12 @@ class Crowd:
         self.writers: list[Writer] = [*some(SocketWriter, 4, per_s=per_s), *some(RestWriter, 2, per_s=per_s / 2)]
         self.watchers = some(Observer, 4)
         self.old = some(OldObserver, 2)
-        self.guests = some(SocketVisitor, 4, per_s=CHANGES_PER_S)
-        self.visitors: list[Visitor] = [*self.guests, *some(Visitor, 2, per_s=CHANGES_PER_S)]
-        self.served: list[Client] = [*self.writers, *self.watchers, *self.visitors]  # after each fault again
+        self.membership_observers = some(MembershipObserver, 4, per_s=CHANGES_PER_S)
+        self.membership_writers: list[MembershipWriter] = [
+            *self.membership_observers,
+            *some(MembershipWriter, 2, per_s=CHANGES_PER_S),
+        ]
+        self.served: list[Client] = [*self.writers, *self.watchers, *self.membership_writers]  # after each fault again
         self.everybody: list[Client] = [*self.served, *self.old]
         self._views = [*(each.views for each in self.watchers), *(each.views for each in self.old)]
         self._name = f"c{seed % 10**6}-{time.time_ns() % 10**9}"
@@ -112,17 +120,17 @@ class Crowd:
         await asyncio.gather(*(each.join() for each in self.old))
 
     def history(self) -> History:
-        """What they have noted, which goes on growing; without what the guests have heard."""
+        """What the clients have recorded so far, without the visits of the membership observers."""
         return History(
             writes=[write for writer in self.writers for write in writer.writes],
             views=[view for views in self._views for view in views.values()],
-            changes=[change for visitor in self.visitors for change in visitor.changes],
+            changes=[change for writer in self.membership_writers for change in writer.changes],
         )
 
 
 async def play(
     services: Services,
-    servers: tuple[Server, Server],
+    servers: ServerPair,
     seed: int,
     faults: int,
     *,
@@ -139,52 +147,52 @@ async def play(
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as http:
         http._retry_connection = False  # a try is one try: a PUT or DELETE that it repeats would hide the first
         owner, rooms = await _prepare(http, servers, seed)
-        crowd = Crowd(http, servers, rooms, seed, per_s)
-        await crowd.sign_up()
-        tasks = [asyncio.create_task(client.run()) for client in crowd.everybody]
+        workload = Workload(http, servers, rooms, seed, per_s)
+        await workload.sign_up()
+        tasks = [asyncio.create_task(client.run()) for client in workload.everybody]
         breaker = Breaker(services, servers, rooms, chance, held=held)
         moments: list[tuple[str, float]] = []
         try:
-            await _served(crowd.everybody, time.monotonic(), result, "the start")
+            await _served(workload.everybody, time.monotonic(), result, "the start")
             for kind in chance.sample(list(KINDS), faults):
                 await asyncio.sleep(chance.uniform(0.2, 1.0))
                 moments.append((kind, time.monotonic()))
                 say("%s", kind)
                 await KINDS[kind](breaker)
                 if chance.random() >= OVERLAP:
-                    await _served(crowd.served, time.monotonic(), result, kind)
-            while sum(len(watcher.beats) for watcher in crowd.watchers) < frames:
+                    await _served(workload.served, time.monotonic(), result, kind)
+            while sum(len(watcher.beats) for watcher in workload.watchers) < frames:
                 await asyncio.sleep(0.1)
             end = time.monotonic()
-            await _served(crowd.served, end, result, "the last fault")
-            await _come_to_rest([*crowd.writers, *crowd.visitors], result)
-            history = crowd.history()
+            await _served(workload.served, end, result, "the last fault")
+            await _come_to_rest([*workload.writers, *workload.membership_writers], result)
+            history = workload.history()
             for room in rooms:
                 history.logs[room] = await _whole_log(http, servers, owner, room, result)
                 listed = await read_members(http, servers[0].url, owner.headers, room)
-                history.members[room] = listed - {owner.name}  # he is in it from its first event on
-            await _caught_up(crowd, history, result)
+                history.members[room] = listed - {owner.name}  # the owner is a member from the first event on
+            await _caught_up(workload, history, result)
         finally:
             for task in tasks:
                 task.cancel()
-            for client, died in zip(crowd.everybody, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
+            for client, died in zip(
+                workload.everybody, await asyncio.gather(*tasks, return_exceptions=True), strict=True
+            ):
                 if not isinstance(died, asyncio.CancelledError):
                     client.odd.append(f"{client.name} broke off: {died!r}")
         result.wrong += [(str(kind), text) for kind, text in check(history)]
-        result.wrong += [("odd", text) for client in crowd.everybody for text in client.odd]
+        result.wrong += [("odd", text) for client in workload.everybody for text in client.odd]
     result.faults = [
-        (kind, round(_longest_pause(crowd.watchers, since, until), 2))
+        (kind, round(_longest_pause(workload.watchers, since, until), 2))
         for (kind, since), until in zip(moments, [*(moment for _, moment in moments[1:]), end], strict=True)
     ]
-    result.resends = sum(writer.resends for writer in crowd.writers)
+    result.resends = sum(writer.resends for writer in workload.writers)
     result.count(history)
     return result
 
 
-async def _prepare(
-    http: aiohttp.ClientSession, servers: tuple[Server, Server], seed: int
-) -> tuple[RestWriter, list[int]]:
-    """Somebody who only reads, and the rooms that he has made."""
+async def _prepare(http: aiohttp.ClientSession, servers: ServerPair, seed: int) -> tuple[RestWriter, list[int]]:
+    """Create the owner, a client that only reads, and the rooms that the owner creates."""
     owner = RestWriter(http, servers, 0, seed, rooms=[], per_s=1)
     await owner.sign_up(f"o{seed % 10**6}-{time.time_ns() % 10**9}")
     rooms = []
@@ -197,7 +205,7 @@ async def _prepare(
 
 
 async def _served(clients: Sequence[Client], since: float, result: Result, kind: str) -> None:
-    """Waits until each of them has had something good since then; to wait in vain is wrong."""
+    """Wait until each client has had an ack or an event since then. A timeout is recorded as wrong."""
     deadline = time.monotonic() + RECOVERY_S
     while waiting := [client.name for client in clients if not client.beats or client.beats[-1] < since]:
         if time.monotonic() > deadline:
@@ -206,8 +214,8 @@ async def _served(clients: Sequence[Client], since: float, result: Result, kind:
         await asyncio.sleep(0.02)
 
 
-async def _come_to_rest(clients: Sequence[Writer | Visitor], result: Result) -> None:
-    """Nothing new; what nobody knows is repeated until it is known."""
+async def _come_to_rest(clients: Sequence[Writer | MembershipWriter], result: Result) -> None:
+    """Stop new writes, and wait until the outcome of each old one is known."""
     for client in clients:
         client.quiet = True
     deadline = time.monotonic() + RECOVERY_S
@@ -220,9 +228,9 @@ async def _come_to_rest(clients: Sequence[Writer | Visitor], result: Result) -> 
 
 
 async def _whole_log(
-    http: aiohttp.ClientSession, servers: tuple[Server, Server], reader: Client, room: int, result: Result
+    http: aiohttp.ClientSession, servers: ServerPair, reader: Client, room: int, result: Result
 ) -> list[tuple[int, str]]:
-    """The room's log as both servers tell it."""
+    """The room's log, which both servers must agree on."""
     told: list[list[tuple[int, str]]] = []
     for server in servers:
         log: list[tuple[int, str]] = []
@@ -243,28 +251,32 @@ async def _whole_log(
     return told[1]
 
 
-async def _caught_up(crowd: Crowd, history: History, result: Result) -> None:
-    """Waits until everybody has heard everything; notes what the guests have heard, and what they should have."""
-    guests = crowd.guests
+async def _caught_up(workload: Workload, history: History, result: Result) -> None:
+    """Wait until all clients have heard everything. Record the visits of the membership observers."""
+    membership_observers = workload.membership_observers
 
     def missing() -> bool:
         return (
-            any(watcher.last(room) != log[-1][0] for watcher in crowd.watchers for room, log in history.logs.items())
-            or not all(guest.present() for guest in guests)
-            or any(visit.misses_the_end(history.logs[visit.room]) for guest in guests for visit in guest.present())
+            any(watcher.last(room) != log[-1][0] for watcher in workload.watchers for room, log in history.logs.items())
+            or not all(member.present() for member in membership_observers)
+            or any(
+                visit.misses_the_end(history.logs[visit.room])
+                for member in membership_observers
+                for visit in member.present()
+            )
         )
 
     deadline = time.monotonic() + RECOVERY_S
     while missing() and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
-    for guest in guests:
-        present = guest.present()
+    for member in membership_observers:
+        present = member.present()
         if not present:
-            result.wrong.append(("stuck", f"{guest.name} is not there in the end"))
+            result.wrong.append(("stuck", f"{member.name} is not there in the end"))
         for visit in present:
             visit.stays = True
-        begun = {id(visit) for visit in guest.visits}
-        history.visits += [*guest.visits, *(visit for visit in present if id(visit) not in begun)]
+        begun = {id(visit) for visit in member.visits}
+        history.visits += [*member.visits, *(visit for visit in present if id(visit) not in begun)]
 
 
 def _longest_pause(watchers: list[Observer], since: float, until: float) -> float:
@@ -280,7 +292,7 @@ def _longest_pause(watchers: list[Observer], since: float, until: float) -> floa
 
 
 def table(results: list[Result]) -> str:
-    """What it all came to."""
+    """The results as Markdown tables."""
     pauses: dict[str, list[float]] = defaultdict(list)
     wrong: Counter[str] = Counter()
     for result in results:
@@ -295,14 +307,14 @@ def table(results: list[Result]) -> str:
     lines.append(f"| **all** | **{sum(map(len, pauses.values()))}** | | |")
     sums = {
         "writes acked": sum(result.acked for result in results),
-        "… undecided in the end": sum(result.undecided for result in results),
-        "… certainly failed, and given up": sum(result.failed for result in results),
+        "writes undecided in the end": sum(result.undecided for result in results),
+        "writes that certainly failed, and were given up": sum(result.failed for result in results),
         "resends": sum(result.resends for result in results),
         "events seen by observers": sum(result.events for result in results),
         "joins acked": sum(result.joins for result in results),
         "leaves acked": sum(result.leaves for result in results),
-        "… tries of either that stayed undecided": sum(result.undecided_changes for result in results),
-        "rooms heard by visitors, from a join or a resume on": sum(result.visits for result in results),
+        "tries of a join or a leave that stayed undecided": sum(result.undecided_changes for result in results),
+        "rooms heard by membership observers, from a join or a resume on": sum(result.visits for result in results),
         "lost": wrong[Fault.LOST] + wrong[Fault.HOLE],
         "doubled, or two values": wrong[Fault.DOUBLED] + wrong[Fault.TWO_VALUES],
         "out of order": wrong[Fault.BACKWARDS],

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
+from tests.faults.cluster import LONG, Services, two_servers
 from tests.faults.run import play, table
-from tests.faults.stage import LONG, Services, two_servers
 
 FAULTS, FRAMES = 10, 2_000
 HELD = 1.0 if LONG else 0.3  # of the time for which the fault run holds its faults

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.actors import GENERAL, Chat, Person, unique
-from tests.faults.stage import Server
+from tests.faults.cluster import ServerPair, ServerProcess
 
 FRAMES = int(os.environ.get("FRAMES", "3000"))
 pytestmark = pytest.mark.timeout(60 + FRAMES / 100)
@@ -25,7 +25,7 @@ PROTOCOL_ERROR = 1002
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: bool = True) -> bytes:
-    """A frame as a client sends it, or as none should."""
+    """A frame as a client sends it, or one that no client should send."""
     size, mask = len(payload), 0x80 if masked else 0
     head = bytes((fin << 7 | rsv << 4 | opcode,))
     if size < 126:
@@ -41,8 +41,8 @@ def said(text: object) -> bytes:
     return frame(TEXT, json.dumps(text).encode() if not isinstance(text, bytes) else text)
 
 
-class Raw:
-    """A websocket of which every byte is our own."""
+class RawSocket:
+    """A websocket on which the test writes every byte."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -83,7 +83,7 @@ class Raw:
 
 
 @contextlib.asynccontextmanager
-async def raw(server: Server, person: Person) -> AsyncIterator[Raw]:
+async def raw(server: ServerProcess, person: Person) -> AsyncIterator[RawSocket]:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
         key = b64encode(b"0123456789abcdef").decode()
@@ -94,19 +94,19 @@ async def raw(server: Server, person: Person) -> AsyncIterator[Raw]:
         )
         writer.write(head.encode())
         await reader.readuntil(b"\r\n\r\n")
-        yield Raw(reader, writer)
+        yield RawSocket(reader, writer)
     finally:
         writer.transport.abort()
 
 
 @pytest.fixture(scope="module")
-async def alice(servers: tuple[Server, Server]) -> AsyncIterator[Person]:
+async def alice(servers: ServerPair) -> AsyncIterator[Person]:
     async with Chat(servers[0].url) as chat:
         yield await chat.sign_up("alice")
 
 
 async def is_served(person: Person) -> None:
-    """Somebody else talks as if nothing had happened."""
+    """Another user can still send and receive."""
     wire = await person.connects()
     await wire.resume(GENERAL, after=10**9)
     text = unique("fine")
@@ -116,7 +116,7 @@ async def is_served(person: Person) -> None:
 
 
 MESSAGE = json.dumps({"type": 1, "chatroomId": 1, "chatmessage": "hé", "requestId": "12345678"}, ensure_ascii=False)
-HALF = MESSAGE.encode().index("é".encode()) + 1  # in the middle of a letter
+HALF = MESSAGE.encode().index("é".encode()) + 1  # in the middle of a character
 
 CLOSED = {
     "a frame too large": ([frame(TEXT, b" " * 70_000)], 1009),
@@ -148,9 +148,7 @@ CLOSED = {
 
 
 @pytest.mark.parametrize("name", CLOSED)
-async def test_a_bad_frame_ends_the_socket_with_its_code(
-    servers: tuple[Server, Server], alice: Person, name: str
-) -> None:
+async def test_a_bad_frame_ends_the_socket_with_its_code(servers: ServerPair, alice: Person, name: str) -> None:
     frames, code = CLOSED[name]
     async with raw(servers[0], alice) as socket:
         await socket.sends(*frames)
@@ -170,18 +168,14 @@ ANSWERED = {
 
 
 @pytest.mark.parametrize("name", ANSWERED)
-async def test_bad_json_is_answered_and_the_socket_stays(
-    servers: tuple[Server, Server], alice: Person, name: str
-) -> None:
+async def test_bad_json_is_answered_and_the_socket_stays(servers: ServerPair, alice: Person, name: str) -> None:
     async with raw(servers[0], alice) as socket:
         await socket.sends(said(ANSWERED[name]), frame(PING, b"still here"))
         assert await socket.error() == "bad_request"
         assert await socket.hears() == (PONG, b"still here")
 
 
-async def test_a_letter_may_be_split_and_control_frames_may_come_between(
-    servers: tuple[Server, Server], alice: Person
-) -> None:
+async def test_a_letter_may_be_split_and_control_frames_may_come_between(servers: ServerPair, alice: Person) -> None:
     text = MESSAGE.replace("12345678", unique("split")).encode()
     async with raw(servers[0], alice) as socket:
         await socket.sends(
@@ -195,9 +189,7 @@ async def test_a_letter_may_be_split_and_control_frames_may_come_between(
     assert any(opcode == TEXT and json.loads(payload)["type"] == 13 for opcode, payload in heard)
 
 
-async def test_zero_length_continuations_without_end_take_no_memory(
-    servers: tuple[Server, Server], alice: Person
-) -> None:
+async def test_zero_length_continuations_without_end_take_no_memory(servers: ServerPair, alice: Person) -> None:
     server = servers[0]
     before = server.memory_mb()
     async with raw(server, alice) as socket:
@@ -208,7 +200,7 @@ async def test_zero_length_continuations_without_end_take_no_memory(
     assert server.memory_mb() - before < 20
 
 
-async def test_a_flood_of_pings_is_answered_and_nobody_waits(servers: tuple[Server, Server], alice: Person) -> None:
+async def test_a_flood_of_pings_is_answered_and_nobody_waits(servers: ServerPair, alice: Person) -> None:
     server = servers[0]
     before = server.memory_mb()
     async with raw(server, alice) as reading, raw(server, alice) as deaf:
@@ -230,9 +222,7 @@ async def test_a_flood_of_pings_is_answered_and_nobody_waits(servers: tuple[Serv
     [said(b"{}"), frame(CLOSE), frame(PING), b"\xff" * 100, b"", frame(CLOSE)[:1]],
     ids=["text", "close", "ping", "garbage", "nothing", "half a frame"],
 )
-async def test_whatever_follows_a_close_is_harmless(
-    servers: tuple[Server, Server], alice: Person, after: bytes
-) -> None:
+async def test_whatever_follows_a_close_is_harmless(servers: ServerPair, alice: Person, after: bytes) -> None:
     async with raw(servers[0], alice) as socket:
         await socket.sends(frame(CLOSE, struct.pack("!H", 1000)) + after)
         assert await socket.closed() in (1000, None)
@@ -256,7 +246,7 @@ def generated(chance: random.Random) -> bytes:
     return made if chance.random() < 0.995 else made[: chance.randrange(len(made) + 1)]
 
 
-async def test_generated_frames_do_no_harm(servers: tuple[Server, Server], alice: Person) -> None:
+async def test_generated_frames_do_no_harm(servers: ServerPair, alice: Person) -> None:
     server = servers[0]
     seed = random.randrange(10**9)
     print(f"seed {seed}, {FRAMES} frames")

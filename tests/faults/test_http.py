@@ -1,4 +1,4 @@
-"""Slow HTTP: whoever drips or says nothing is sent away, and nobody waits for him."""
+"""Slow HTTP: a client that sends slowly, or nothing, is disconnected, and no other client waits for it."""
 
 import asyncio
 import contextlib
@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.actors import GENERAL, Chat
-from tests.faults.stage import Server
+from tests.faults.cluster import ServerPair, ServerProcess
 
 pytestmark = pytest.mark.timeout(60)
 REAPED_S = 15.0
 MARGIN_S = 4.0  # timers are rounded up, and a machine may be busy
 
 
-class Drip:
-    """A connection that says a few bytes now and then."""
+class SlowRequest:
+    """A connection that sends one byte at a time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -30,7 +30,7 @@ class Drip:
                 await asyncio.sleep(every_s)
 
     async def ended(self) -> tuple[float, bytes]:
-        """After how many seconds the server ends it, and what it said."""
+        """After how many seconds the server closed it, and what the server sent."""
         said = b""
         with contextlib.suppress(OSError):
             said = await self.reader.read()
@@ -38,20 +38,20 @@ class Drip:
 
 
 @contextlib.asynccontextmanager
-async def connected(server: Server) -> AsyncIterator[Drip]:
+async def connected(server: ServerProcess) -> AsyncIterator[SlowRequest]:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
-        yield Drip(reader, writer)
+        yield SlowRequest(reader, writer)
     finally:
         writer.transport.abort()
 
 
-async def silent(server: Server) -> tuple[float, bytes]:
+async def silent(server: ServerProcess) -> tuple[float, bytes]:
     async with connected(server) as drip:
         return await drip.ended()
 
 
-async def dripping_header(server: Server, *, second: bool = False) -> tuple[float, bytes]:
+async def dripping_header(server: ServerProcess, *, second: bool = False) -> tuple[float, bytes]:
     async with connected(server) as drip:
         if second:
             drip.writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -64,8 +64,8 @@ async def dripping_header(server: Server, *, second: bool = False) -> tuple[floa
             saying.cancel()
 
 
-async def dripping_body(server: Server) -> tuple[float, bytes]:
-    """Ends with the answer: the connection itself may linger a little."""
+async def dripping_body(server: ServerProcess) -> tuple[float, bytes]:
+    """Send a request. The call ends with the answer; the connection may stay open a little longer."""
     async with connected(server) as drip:
         head = (
             "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
@@ -80,9 +80,7 @@ async def dripping_body(server: Server) -> tuple[float, bytes]:
 
 
 @pytest.mark.timing
-async def test_who_drips_or_is_silent_is_sent_away_and_the_others_are_served(
-    servers: tuple[Server, Server], here: Chat
-) -> None:
+async def test_who_drips_or_is_silent_is_sent_away_and_the_others_are_served(servers: ServerPair, here: Chat) -> None:
     server = servers[0]
     alice = await here.sign_up("alice")
     slow = asyncio.gather(

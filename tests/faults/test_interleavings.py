@@ -1,8 +1,8 @@
 """Any interleaving of what can happen in a process leaves each socket with a dense run of numbers.
 
-The hub, the relay and the session's resume are the real ones; the log is a list, the broker a choice of what
-arrives, in which order, how often; PostgreSQL's answers are old by the time they are read, or never come; time
-stands still until it is moved.
+The hub, the relay and the connection's resume are the real ones. The log is a list. The broker is a choice of which
+notifications arrive, in which order and how often. PostgreSQL's answers are old by the time they are read, or never
+come. Time stands still until the test moves it.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ KINDS = [EventKind.MESSAGE] * 3 + [EventKind.MEMBER]  # three messages for each 
 
 
 class StandingClock(asyncio.SelectorEventLoop):
-    """A loop whose time is what the test says."""
+    """An event loop whose time the test sets."""
 
     def __init__(self) -> None:
         super().__init__(selectors.DefaultSelector())
@@ -52,7 +52,7 @@ class StandingClock(asyncio.SelectorEventLoop):
 
 
 class Log:
-    """What PostgreSQL would hold, answered as it was when it was asked, once the test lets it."""
+    """What PostgreSQL would hold. Answers show the state at the time of the query and come when the test says."""
 
     def __init__(self) -> None:
         self.events: dict[int, list[Event]] = {room: [] for room in ROOMS}
@@ -61,7 +61,7 @@ class Log:
         self.at_once = False
 
     def add(self, room: int, user: int, kind: int) -> Event:
-        """Writes: a message (its author joins by it, as he does in a public room), or a change of membership."""
+        """Append a message or a change of membership. As in a public room, an author joins first if necessary."""
         log = self.events[room]
         seq = len(log) + 1
         is_member = (user, room) in self.members
@@ -121,32 +121,32 @@ class Log:
         ]
 
 
-class Client:
-    """One socket with its session, and what its peer may expect to hear next from each room."""
+class SimulatedClient:
+    """One websocket with its connection, and what its peer may expect to hear next from each room."""
 
-    def __init__(self, world: "World", user: int, v2: bool) -> None:
-        self.world, self.user, self.v2 = world, user, v2
+    def __init__(self, machine: "InterleavingMachine", user: int, v2: bool) -> None:
+        self.machine, self.user, self.v2 = machine, user, v2
         self.pipe = Pipe()
         self.held: list[asyncio.Future[None]] = []  # a replay waits for its peer
         identity, transport = Identity(user, f"user{user}", f"user{user}@x.org", 0), cast(asyncio.Transport, self.pipe)
         self.connection = ClientConnection(
-            world.backend, identity, transport, speaks_v2=v2, send_and_drain=self._send_and_drain
+            machine.backend, identity, transport, speaks_v2=v2, send_and_drain=self._send_and_drain
         )
         self.subscriber = self.connection.subscriber
         self.subscriber.close = self.pipe.closed.append
-        world.hub.connect(self.subscriber)
-        self.entering = world.loop.create_task(self.connection.subscribe_initial())
+        machine.hub.connect(self.subscriber)
+        self.entering = machine.loop.create_task(self.connection.subscribe_initial())
         self.read = 0  # frames that `check` has seen
         self.next: dict[int, int | None] = {}  # v2: the number that has to come; None: only a join may
-        self.left: dict[int, bool] = {}  # … not before a join
+        self.left: dict[int, bool] = {}  # rooms that were left: nothing may come before a join
         self.asked: dict[int, deque[int]] = {room: deque() for room in ROOMS}  # resumes without an answer
         self.perhaps: set[int] = set()  # rooms that are being replayed
-        self.surely: set[int] = set()  # … not only perhaps
+        self.surely: set[int] = set()  # rooms that are certainly being replayed
         self.last: dict[int, int] = {}  # the original's clients: the last message heard
 
     async def _send_and_drain(self, payload: bytes) -> None:
         self.connection.send(payload)
-        if not self.world.log.at_once:
+        if not self.machine.log.at_once:
             gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self.held.append(gate)
             await gate
@@ -158,7 +158,7 @@ class Client:
     def end(self) -> None:
         self.entering.cancel()
         self.connection.cancel_replay()
-        self.world.hub.disconnect(self.subscriber)
+        self.machine.hub.disconnect(self.subscriber)
 
     def check(self) -> None:
         """Everything that came since the last look continues what came before."""
@@ -210,7 +210,7 @@ class Client:
         self.left[room] = own and frame["action"] == "left"
 
     def _check_message(self, room: int, frame: dict[str, Any]) -> None:
-        log, last = self.world.log.events[room], self.last.get(room, frame["seq"])
+        log, last = self.machine.log.events[room], self.last.get(room, frame["seq"])
         assert log[frame["seq"] - 1].message_no == frame["messageNo"]
         if last != frame["seq"]:
             between = log[last : frame["seq"] - 1]
@@ -222,28 +222,28 @@ class Client:
         self.last[room] = frame["seq"]
 
     def check_the_end(self) -> None:
-        """Nothing is on its way any more: who is live has it all, and every membership is known."""
-        rooms = {room for user, room in self.world.log.members if user == self.user}
+        """Once nothing is in flight, each live client has heard everything, and every membership is known."""
+        rooms = {room for user, room in self.machine.log.members if user == self.user}
         live = {room for room in self.subscriber.states if self.subscriber.is_live(room)}
         membership = self.subscriber.membership
         assert membership is not None and rooms <= membership.room_ids | live
         assert self.v2 or rooms == live
         assert not any(self.asked.values()), "a resume was never answered"
         for room in live:
-            assert not self.v2 or self.next[room] == len(self.world.log.events[room]) + 1
+            assert not self.v2 or self.next[room] == len(self.machine.log.events[room]) + 1
 
 
-class World(RuleBasedStateMachine):
+class InterleavingMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = StandingClock()
         self.failures: list[Any] = []
         self.loop.set_exception_handler(lambda _, context: self.failures.append(context))
         self.log = Log()
-        self.rings: list[Event] = []
-        self.clients: list[Client] = []
+        self.notifications: list[Event] = []
+        self.clients: list[SimulatedClient] = []
         self.do(self._begin)
-        self.sweeping: asyncio.Task[None] | None = None
+        self.polling: asyncio.Task[None] | None = None
 
     def _begin(self) -> None:
         self.hub = Hub()
@@ -287,31 +287,37 @@ class World(RuleBasedStateMachine):
         ),
     )
     def commit(self, room: int, user: int, kinds: list[int]) -> None:
-        self.rings += [self.log.add(room, user, kind) for kind in kinds]
+        self.notifications += [self.log.add(room, user, kind) for kind in kinds]
 
-    @precondition(lambda self: self.rings)
+    @precondition(lambda self: self.notifications)
     @rule(which=st.integers(0, 20), again=st.booleans())
     def deliver(self, which: int, again: bool) -> None:
-        event = self.rings[which % len(self.rings)] if again else self.rings.pop(which % len(self.rings))
+        event = (
+            self.notifications[which % len(self.notifications)]
+            if again
+            else self.notifications.pop(which % len(self.notifications))
+        )
         self.do(lambda: self.relay.on_notifications(encode_notifications([event_notification(event)])))
 
-    @precondition(lambda self: self.rings)
+    @precondition(lambda self: self.notifications)
     @rule()
     def deliver_all(self) -> None:
-        rings, self.rings = self.rings, []
+        notifications, self.notifications = self.notifications, []
         self.do(
-            lambda: self.relay.on_notifications(encode_notifications([event_notification(event) for event in rings]))
+            lambda: self.relay.on_notifications(
+                encode_notifications([event_notification(event) for event in notifications])
+            )
         )
 
-    @precondition(lambda self: self.rings)
+    @precondition(lambda self: self.notifications)
     @rule(which=st.integers(0, 20))
     def lose(self, which: int) -> None:
-        self.rings.pop(which % len(self.rings))
+        self.notifications.pop(which % len(self.notifications))
 
     @precondition(lambda self: len(self.clients) < 6)
     @rule(user=st.sampled_from(USERS), v2=st.booleans())
     def connect(self, user: int, v2: bool) -> None:
-        self.do(lambda: self.clients.append(Client(self, user, v2)))
+        self.do(lambda: self.clients.append(SimulatedClient(self, user, v2)))
 
     @precondition(lambda self: any(client.v2 for client in self.clients))
     @rule(which=st.integers(0, 5), room=st.sampled_from(ROOMS), back=st.integers(0, 10))
@@ -337,15 +343,15 @@ class World(RuleBasedStateMachine):
         if not gate.done():
             self.do(lambda: gate.set_result(None))
 
-    @precondition(lambda self: self.sweeping is None or self.sweeping.done())
+    @precondition(lambda self: self.polling is None or self.polling.done())
     @rule()
-    def sweep(self) -> None:
-        async def swept() -> None:
+    def poll(self) -> None:
+        async def polled() -> None:
             with contextlib.suppress(Unreachable):
                 await self.relay.poll()
 
         def begin() -> None:
-            self.sweeping = self.loop.create_task(swept())
+            self.polling = self.loop.create_task(polled())
 
         self.do(begin)
 
@@ -393,14 +399,14 @@ class World(RuleBasedStateMachine):
             self.loop.close()
 
     def _come_to_rest(self) -> None:
-        """From now on everything answers, and the sweep comes again and again."""
+        """From now on everything answers, and the poll runs repeatedly."""
         self.log.at_once = True
         for _ in range(8):
             for gate in (*self.log.asked, *(gate for client in self.clients for gate in client.held)):
                 if not gate.done():
                     self.do(lambda gate=gate: gate.set_result(None))  # type: ignore[misc]
-            if self.sweeping is None or self.sweeping.done():
-                self.sweep()
+            if self.polling is None or self.polling.done():
+                self.poll()
             for _ in range(3):
                 self.wait(1.0)
 
@@ -411,5 +417,5 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "GAP_FILL_ROWS", PAGE)
 
 
-class TestInterleavings(World.TestCase):  # type: ignore[misc, valid-type]
+class TestInterleavings(InterleavingMachine.TestCase):  # type: ignore[misc, valid-type]
     settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

@@ -1,4 +1,4 @@
-"""PostgreSQL or RabbitMQ away, each in several ways: what people are told meanwhile, and how soon it is over.
+"""PostgreSQL or RabbitMQ away, each in several ways: what clients are told meanwhile, and how soon it is over.
 
 With LONG=1 all the ways, and with the time limits that there are by default; else one of each.
 """
@@ -18,10 +18,10 @@ import pytest
 
 from chat.protocol.text import MAX_MESSAGE_CHARS
 from tests.actors import Chat, eventually
-from tests.faults.breaking import Breaker, freeze_for
-from tests.faults.crowd import SocketWriter, read_page, text_of
-from tests.faults.history import History, check
-from tests.faults.stage import LONG, Server, Services, two_servers
+from tests.faults.checker import History, check
+from tests.faults.cluster import LONG, ServerPair, Services, two_servers
+from tests.faults.faults import Breaker, freeze_for
+from tests.faults.workload import SocketWriter, read_page, text_of
 
 Away = Callable[[Breaker], Coroutine[None, None, None]]
 pytestmark = pytest.mark.timeout(120)
@@ -31,12 +31,12 @@ WRITE_S = 5.0 if LONG else 2.0  # WRITE_TIMEOUT_S; the default takes its time
 ANSWERED_S = WRITE_S + 1.5  # a look at the deadlines, and some time on a busy machine
 AWAY_S = WRITE_S + 2.0  # longer than any write may wait: those of the first second or so are answered meanwhile
 BACK_S = 5.0  # the first ack after PostgreSQL answers again
-BROKER_AWAY_S = 6.0  # a broker that is stuck is noticed after 3 s at most
+BROKER_AWAY_S = 6.0  # a broker that is stuck is noticed within 3 s
 BROKER_BACK_S = 30.0  # the longest pause between two tries to connect is 5 s, and a try may take 10 s
 
 
 @pytest.fixture(scope="module")
-async def servers(services: Services) -> AsyncIterator[tuple[Server, Server]]:
+async def servers(services: Services) -> AsyncIterator[ServerPair]:
     async with two_servers(services, write_timeout_s=WRITE_S) as pair:
         yield pair
 
@@ -103,8 +103,8 @@ def fill(filler: Path) -> None:
 WAYS = [hung, read_only, out_of_connections, killed, behind_a_black_hole, out_of_disk]
 
 
-class Noting(SocketWriter):
-    """A writer who looks at the clock."""
+class TimedWriter(SocketWriter):
+    """A writer that records how long its answers take."""
 
     slowest = 0.0
     codes: set[str]
@@ -119,13 +119,13 @@ class Noting(SocketWriter):
 
 @pytest.mark.timing
 @pytest.mark.parametrize("away", WAYS if LONG else WAYS[:1])
-async def test_postgresql_may_be_away(services: Services, servers: tuple[Server, Server], away: Away) -> None:
+async def test_postgresql_may_be_away(services: Services, servers: ServerPair, away: Away) -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http, Chat(servers[0].url) as chat:
         alice = await chat.sign_up("alice")
         room = await alice.creates()
         wire = await alice.connects()
         await wire.resume(room)
-        writers = [Noting(http, servers, n % 2, n, rooms=[room], per_s=PER_S) for n in range(WRITERS)]
+        writers = [TimedWriter(http, servers, n % 2, n, rooms=[room], per_s=PER_S) for n in range(WRITERS)]
         for number, writer in enumerate(writers):
             writer.codes = set()
             await writer.sign_up(f"w{number}-{time.time_ns()}")
@@ -177,7 +177,7 @@ RABBIT_WAYS = [rabbit_frozen, rabbit_out_of_memory, rabbit_killed]
 
 
 async def states(*chats: Chat) -> list[str]:
-    """What each of them says of itself; none is ever unable to work."""
+    """What each server reports in /health/ready. None is ever unable to work."""
     answers = [await chat.asks("GET", "/health/ready") for chat in chats]
     for answer in answers:
         assert (answer["status"], answer["broker"]) in [("ok", "ok"), ("degraded", "unavailable")]
@@ -195,7 +195,7 @@ async def all_become(state: str, *chats: Chat, within_s: float | None = None) ->
 @pytest.mark.parametrize("away", RABBIT_WAYS if LONG else RABBIT_WAYS[:1])
 async def test_rabbitmq_may_be_away(
     services: Services,
-    servers: tuple[Server, Server],
+    servers: ServerPair,
     here: Chat,
     there: Chat,
     away: Away,
@@ -215,7 +215,7 @@ async def test_rabbitmq_may_be_away(
             started = time.monotonic()
             await asyncio.gather(*(alice.posts(f"{number} {line}", room) for number in range(20)))
             posted += 20
-            for wire in wires:  # two processes hear each other by the sweep
+            for wire in wires:  # two processes hear each other by the poll
                 due = posted + 1
                 await eventually(lambda wire=wire, due=due: len(wire.seqs(room)) == due)  # type: ignore[misc]
             took.append(time.monotonic() - started)
@@ -229,7 +229,7 @@ async def test_rabbitmq_may_be_away(
         for task in (noticed, gone):
             task.cancel()
         await asyncio.gather(noticed, gone, return_exceptions=True)
-    assert max(took) < 2.0, "half a second for the sweep, and a machine that may be busy"
+    assert max(took) < 2.0, "half a second for the poll, and a machine that may be busy"
     await all_become("ok", here, there, within_s=BROKER_BACK_S)
     await alice.posts("back", room)
     for wire in wires:

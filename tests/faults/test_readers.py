@@ -1,4 +1,4 @@
-"""Readers that do not read: only they are cut, and what was held for them is freed."""
+"""Clients that do not read: only they are disconnected, and the memory held for them is freed."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from statistics import median
 import pytest
 
 from tests.actors import Chat, Person, eventually
-from tests.faults.stage import Server
+from tests.faults.cluster import ServerPair, ServerProcess
 
 pytestmark = pytest.mark.timeout(90)
 LINE = "x" * 3_900
@@ -19,10 +19,10 @@ READERS = 10
 
 
 @contextlib.asynccontextmanager
-async def reluctant(server: Server, person: Person, room: int) -> AsyncIterator[socket.socket]:
-    """A websocket by hand, live in a room, of which nothing is read that the test does not read.
+async def reluctant(server: ServerProcess, person: Person, room: int) -> AsyncIterator[socket.socket]:
+    """A raw websocket, live in a room. Nothing is read unless the test reads it.
 
-    It says that it lives, or the heartbeat might be quicker than what the test is about.
+    It answers pings, or the keepalive might close it before the effect under test.
     """
     loop = asyncio.get_running_loop()
     with socket.socket() as end:
@@ -85,9 +85,7 @@ async def delays(alice: Person, room: int, count: int) -> float:
 
 @pytest.mark.timing
 @pytest.mark.parametrize("habit", [nothing, a_kilobyte_a_second])
-async def test_a_reader_that_does_not_read_is_cut_alone(
-    servers: tuple[Server, Server], here: Chat, habit: object
-) -> None:
+async def test_a_reader_that_does_not_read_is_cut_alone(servers: ServerPair, here: Chat, habit: object) -> None:
     server = servers[0]
     alice, bob = await here.sign_up("alice"), await here.sign_up("bob")
     room = await alice.creates()
@@ -106,8 +104,8 @@ async def test_a_reader_that_does_not_read_is_cut_alone(
     await eventually(lambda: server.log.read_text().count(f"user {bob.id} has disconnected") == READERS, 30)
 
 
-async def test_a_reader_that_vanishes_without_a_word_is_missed(servers: tuple[Server, Server], here: Chat) -> None:
-    """Its host is gone: nothing comes back any more, not even a refusal. The ping finds out."""
+async def test_a_reader_that_vanishes_without_a_word_is_missed(servers: ServerPair, here: Chat) -> None:
+    """The client's host is gone: nothing comes back, not even a refusal. The ping detects it."""
     server = servers[0]
     alice = await here.sign_up("alice")
     wires = [await alice.connects() for _ in range(5)]
@@ -119,7 +117,7 @@ async def test_a_reader_that_vanishes_without_a_word_is_missed(servers: tuple[Se
         server.front.cut()
 
 
-async def test_a_reader_that_says_goodbye_by_a_fin_is_forgotten(servers: tuple[Server, Server], here: Chat) -> None:
+async def test_a_reader_that_says_goodbye_by_a_fin_is_forgotten(servers: ServerPair, here: Chat) -> None:
     server = servers[0]
     alice = await here.sign_up("alice")
     async with reluctant(server, alice, await alice.creates()) as end:

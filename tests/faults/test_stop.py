@@ -1,4 +1,4 @@
-"""Stops and storms: a server that goes in good order, and a thousand sockets that come back at once."""
+"""A graceful stop under load, and a thousand websockets that reconnect at once."""
 
 import asyncio
 import contextlib
@@ -10,14 +10,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.actors import Chat, Person, Wire, unique
-from tests.faults.stage import Server, Services, two_servers
+from tests.faults.cluster import ServerPair, Services, two_servers
 
 pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
-async def pair(services: Services) -> AsyncIterator[tuple[Server, Server]]:
-    """Two servers of this test's own: it ends them."""
+async def pair(services: Services) -> AsyncIterator[ServerPair]:
+    """Two servers of this test's own, since it stops them."""
     async with two_servers(services) as servers:
         yield servers
 
@@ -28,7 +28,9 @@ async def resumed(person: Person, chat: Chat, room: int, after: int = 0) -> Wire
     return wire
 
 
-async def test_a_stop_under_load_answers_what_is_under_way_and_sends_everybody_on(pair: tuple[Server, Server]) -> None:
+async def test_a_stop_under_load_answers_what_is_under_way_and_sends_everybody_on(
+    pair: ServerPair,
+) -> None:
     first, second = pair
     async with Chat(first.url) as here, Chat(second.url) as there:
         alice = await here.sign_up("alice")
@@ -49,7 +51,7 @@ async def test_a_stop_under_load_answers_what_is_under_way_and_sends_everybody_o
         await writers[0].gets(type=13)
         await asyncio.sleep(0.5)
         before = set(sent)
-        await asyncio.sleep(0.25)  # what is still on the wires when it stops cannot be answered
+        await asyncio.sleep(0.25)  # what is still in the network when it stops cannot be answered
         first.signal(signal.SIGTERM)
         assert await first.ended(10) == 0
         codes = Counter([await wire.closed() for wire in (*writers, *readers)])
@@ -77,7 +79,7 @@ async def test_a_stop_under_load_answers_what_is_under_way_and_sends_everybody_o
 
 
 def at(person: Person, chat: Chat) -> Person:
-    """The same person, asking another server."""
+    """The same user, on another server."""
     session = {
         "token": person.token,
         "user": {"id": person.id, "username": person.username, "email": person.email},
@@ -87,9 +89,7 @@ def at(person: Person, chat: Chat) -> Person:
 
 @pytest.mark.timing
 @pytest.mark.parametrize(("sockets", "pause_s"), [(1_000, 0.5), (20, 0.0)], ids=["very many", "a flood"])
-async def test_many_sockets_resume_at_once_while_others_write(
-    pair: tuple[Server, Server], sockets: int, pause_s: float
-) -> None:
+async def test_many_sockets_resume_at_once_while_others_write(pair: ServerPair, sockets: int, pause_s: float) -> None:
     direct = [f"http://127.0.0.1:{server.port}" for server in pair]  # the proxies would be what is measured
     async with Chat(direct[0]) as here, Chat(direct[1]) as there:
         alice = await here.sign_up("alice")
@@ -106,26 +106,26 @@ async def test_many_sockets_resume_at_once_while_others_write(
 
         writing = [asyncio.create_task(write()) for _ in range(4)]
 
-        verdicts: Counter[bool] = Counter()
+        resumed_counts: Counter[bool] = Counter()
 
         async def come_back(number: int) -> None:
-            """Connects, resumes from its own number, and looks whether anything is missing, there or twice."""
+            """Connect, resume from a number of its own, and check that nothing is missing or there twice."""
             headers = {"Authorization": f"Bearer {alice.token}"}
             after = number % 60
             async with here.http.ws_connect("/v1/ws", protocols=["chat.v2"], headers=headers) as ws:
                 assert (await ws.receive_json())["type"] == 10
                 await ws.send_json({"type": 11, "chatroomId": room, "after": after})
-                verdict, due = None, after + 1
-                while verdict is None or due <= verdict["to"] + 3:
+                answer, due = None, after + 1
+                while answer is None or due <= answer["to"] + 3:
                     frame = await ws.receive_json(timeout=60)
                     if frame["type"] == 11:
-                        verdict = frame
+                        answer = frame
                         if frame["complete"]:
                             assert (frame["from"], frame["to"]) == (after + 1, due - 1)
                         else:  # too far behind: page, while the room is live already
                             assert frame["from"] == due
                             due = frame["to"] + 1
-                        verdicts[frame["complete"]] += 1
+                        resumed_counts[frame["complete"]] += 1
                     elif "seq" in frame:
                         assert frame["seq"] == due
                         due += 1
@@ -136,5 +136,5 @@ async def test_many_sockets_resume_at_once_while_others_write(
         done.set()
         await asyncio.gather(*writing)
         assert took < 45
-        assert verdicts[True] > sockets / 2 or not pause_s
+        assert resumed_counts[True] > sockets / 2 or not pause_s
         print(f"{sockets} sockets were live again after {took:.1f} s")

@@ -1,4 +1,4 @@
-"""A write and its twin: held open by a barrier, on another process, over another road, or much later."""
+"""A write and its repeat: held open by a barrier, on another process, over another interface, or much later."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 from tests.actors import Chat, Person, unique
-from tests.faults.stage import LONG, Services, two_servers
+from tests.faults.cluster import LONG, Services, two_servers
 
 
 class Barrier:
@@ -140,8 +140,8 @@ async def test_a_twin_after_weeks_is_the_same_event(here: Chat, there: Chat, ser
 
 
 @pytest.mark.skipif(not LONG, reason="LONG=1")
-async def test_a_join_whose_twin_is_still_on_the_wire_ends_with_the_leave(services: Services) -> None:
-    """The first try hangs in the network, the second is acked, then he leaves. What the first does comes too late."""
+async def test_a_join_whose_twin_is_still_in_the_network_ends_with_the_leave(services: Services) -> None:
+    """The first try hangs in the network, the second is acked, the user leaves. The first must not take effect."""
     async with two_servers(services) as (one, two), Chat(one.url) as here, Chat(two.url) as there:
         alice, bob = await there.sign_up("alice"), await there.sign_up("bob")
         room = await alice.creates()
@@ -149,7 +149,7 @@ async def test_a_join_whose_twin_is_still_on_the_wire_ends_with_the_leave(servic
             await at(bob, here).joins(await alice.creates())
         one.to_postgres.hold()
         joining = asyncio.create_task(at(bob, here).joins(room))
-        await asyncio.sleep(0.3)  # it is on the wire by now
+        await asyncio.sleep(0.3)  # it has been sent by now
         stranded = one.to_postgres.strand()
         await joining
         await bob.leaves(room)

@@ -1,17 +1,18 @@
-"""Who comes and goes while things break, and what he is told of it and hears."""
+"""The clients that join and leave rooms during a fault run, and what they are answered and hear."""
 
 import asyncio
 from typing import Any
 
 import aiohttp
 
-from tests.faults.crowd import ON_PURPOSE, PATIENCE_S, Client, frames_of, hang_up, text_of
-from tests.faults.history import Change, Entry, Outcome, Visit
+from tests.faults.checker import Change, Entry, Outcome, Visit
+from tests.faults.workload import ON_PURPOSE, PATIENCE_S, Client, frames_of, hang_up, text_of
 
 
-class Visitor(Client):
-    """Joins and leaves his rooms over REST, about `per_s` times a second, on either server; what nobody knows he tries
-    again. Now and then he asks for what is so already.
+class MembershipWriter(Client):
+    """Joins and leaves its rooms over REST, about `per_s` times a second, on either server.
+
+    It repeats a change of unknown outcome. Now and then it asks for a change that has been made already.
     """
 
     def __init__(self, *args: Any, rooms: list[int], per_s: float) -> None:
@@ -55,8 +56,11 @@ class Visitor(Client):
             self.odd.append(f"{self.name} could not have {action}: {code}")
 
 
-class SocketVisitor(Visitor):
-    """… and listens over chat.v2: where he is a member already he resumes, the rest has to come by itself."""
+class MembershipObserver(MembershipWriter):
+    """A membership writer that also listens over chat.v2.
+
+    It resumes the rooms of which it is a member already. The others have to come by themselves.
+    """
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -69,8 +73,10 @@ class SocketVisitor(Visitor):
         await asyncio.gather(self.forever(self.once), self.forever(self.listen))
 
     def present(self) -> list[Visit]:
-        """What each room's visit should be like in the end: where there is none, an empty one. None at all: he is
-        not connected, or a resume is under way."""
+        """The current visit of each room, an empty one where there is none.
+
+        The list is empty while the client is not connected, or while a resume is in progress.
+        """
         if not self._connected or self._resuming:
             return []
         return [self._here.get(room) or Visit(self.name, room) for room in self.rooms]
@@ -95,7 +101,7 @@ class SocketVisitor(Visitor):
                     await ws.send_json({"type": 11, "chatroomId": room, "after": after})
             self._connected = True
         elif frame["type"] == 14 and frame["code"] == "not_found" and room in self._resuming:
-            del self._resuming[room]  # he has left meanwhile; how much of it was replayed is not told
+            del self._resuming[room]  # the user has left meanwhile; the server does not say how much was replayed
             self._here.pop(room, None)
         elif frame["type"] == 14:
             await hang_up(ws)
@@ -107,22 +113,22 @@ class SocketVisitor(Visitor):
             self._heard(room, (frame["seq"], text_of(frame)))
 
     def _heard(self, room: int, entry: Entry) -> None:
-        """Live: of the visit that there is, unless a new one begins with this."""
+        """Add a live entry to the current visit, or begin a new visit with it."""
         visit = self._here.get(room)
-        if visit is None or (entry[1] == f"*joined {self.name}" and visit.told):
+        if visit is None or (entry[1] == f"*joined {self.name}" and visit.has_left):
             visit = self._begin(Visit(self.name, room))
         visit.entries.append(entry)
 
-    def _resumed(self, room: int, verdict: dict[str, Any]) -> None:
-        """What came before the replay was live: he had left and joined since the hello."""
+    def _resumed(self, room: int, resumed: dict[str, Any]) -> None:
+        """Begin the resumed visit. Earlier entries were live: the user had left and joined since the hello."""
         after, entries = self._resuming.pop(room)
-        replayed = max(0, (verdict["to"] if verdict["complete"] else verdict["from"] - 1) - after)
+        replayed = max(0, (resumed["to"] if resumed["complete"] else resumed["from"] - 1) - after)
         start = len(entries) - replayed
         for entry in entries[:start]:
             self._heard(room, entry)
         self._begin(Visit(self.name, room, after, entries[start:], live=replayed))
-        if not verdict["complete"]:
-            self._begin(Visit(self.name, room, verdict["to"]))
+        if not resumed["complete"]:
+            self._begin(Visit(self.name, room, resumed["to"]))
 
     def _begin(self, visit: Visit) -> Visit:
         self.visits.append(visit)
@@ -131,7 +137,7 @@ class SocketVisitor(Visitor):
 
 
 async def read_members(http: aiohttp.ClientSession, url: str, headers: dict[str, str], room: int) -> set[str]:
-    """The names of the members of a room: at most a thousand."""
+    """The names of the members of a room, up to a thousand."""
     timeout = aiohttp.ClientTimeout(total=10)
     address = f"{url}/v1/chat/rooms/{room}/members?limit=1000"
     async with http.get(address, headers=headers, timeout=timeout) as response:

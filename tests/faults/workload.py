@@ -1,6 +1,6 @@
-"""Who is there while things break: writers that repeat what nobody knows, observers that resume, and what they note.
+"""The clients of a fault run: writers that repeat writes of unknown outcome, and observers that resume.
 
-visitors.py has those who come and go.
+membership_workload.py has the clients that join and leave.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from typing import Any
 
 import aiohttp
 
-from tests.faults.history import View, Write
-from tests.faults.stage import Server
+from tests.faults.checker import View, Write
+from tests.faults.cluster import ServerProcess
 
-UNDER_WAY = 32  # writes of one writer without an answer
+IN_FLIGHT = 32  # writes of one writer without an answer
 PATIENCE_S = 12.0  # a server that lives has answered by then
 PING_INTERVAL_S = 2.0
 GIVES_UP = 0.2  # how many writes that certainly failed are left at that
@@ -28,12 +28,12 @@ TROUBLE = (aiohttp.ClientError, OSError, TimeoutError)
 
 
 class Client(ABC):
-    """Somebody with an account, who goes to the other server when one does not please him.
+    """A client with an account. It changes to the other server after each failure.
 
-    `beats`: when something good happened to him: an ack, an event.
+    beats: the moments at which it got an ack or an event.
     """
 
-    def __init__(self, http: aiohttp.ClientSession, servers: Sequence[Server], home: int, seed: int) -> None:
+    def __init__(self, http: aiohttp.ClientSession, servers: Sequence[ServerProcess], home: int, seed: int) -> None:
         self.http, self.servers, self.at = http, servers, home
         self.random = random.Random(seed)
         self.beats: list[float] = []
@@ -63,18 +63,18 @@ class Client(ABC):
         return self.http.ws_connect(f"{self.url}/v1/ws?token={self.token}", heartbeat=PING_INTERVAL_S)
 
     async def run(self) -> None:
-        """Does what he is there for, until he is cancelled."""
+        """Work until cancelled."""
         await self.forever(self.once)
 
     @abstractmethod
     async def once(self) -> None:
-        """… until it fails."""
+        """Work until something fails."""
 
     def beat(self) -> None:
         self.beats.append(time.monotonic())
 
     async def forever(self, once: Callable[[], Awaitable[None]]) -> None:
-        """Again and again, on another server after each failure."""
+        """Repeat `once`, on another server after each failure."""
         while True:
             with contextlib.suppress(*TROUBLE):
                 await once()
@@ -83,7 +83,7 @@ class Client(ABC):
 
 
 class Writer(Client):
-    """Writes lines into its rooms, `per_s` of them, and notes what it is told."""
+    """Writes `per_s` messages a second into its rooms, and records how each try ended."""
 
     def __init__(self, *args: Any, rooms: list[int], per_s: float) -> None:
         super().__init__(*args)
@@ -99,7 +99,7 @@ class Writer(Client):
         return not self._again
 
     def next_write(self) -> Write | None:
-        """What is due: a repeat, or something new."""
+        """The write that is due: a repeat, or a new one."""
         now = time.monotonic()
         for place, (when, write) in enumerate(self._again):
             if when <= now or (self.quiet and write.seqs):  # what is repeated on purpose need not wait in the end
@@ -121,10 +121,10 @@ class Writer(Client):
             self.later(write, self.random.choice([0, 200, 5000]))
 
     def answered(self, after_s: float) -> None:
-        """An answer came, of whatever kind."""
+        """Called for each answer, of whatever kind."""
 
     def note(self, write: Write, code: str) -> None:
-        """What a refusal says about the log."""
+        """Record what a refusal says about the log."""
         if code in ("unavailable", "busy"):
             write.refused += 1
         else:
@@ -133,13 +133,13 @@ class Writer(Client):
                 self.odd.append(f"{write.text} was refused: {code}")
 
     def failed(self, write: Write, code: str, retry_ms: int) -> None:
-        """Tries again, or leaves it at that."""
+        """Schedule another try, or give the write up."""
         if code == "unknown" or self.random.random() > GIVES_UP:
             self.later(write, retry_ms)
 
 
 class RestWriter(Writer):
-    """… one request at a time, over REST."""
+    """A writer that sends one request at a time over REST."""
 
     async def once(self) -> None:
         while write := self.next_write():
@@ -168,7 +168,7 @@ class RestWriter(Writer):
 
 @dataclass
 class Pending:
-    """A write under way on a socket: since when, in how many copies, and what those said that were answered."""
+    """A write in flight on a socket: since when, in how many copies, and what the answers said so far."""
 
     write: Write
     since: float
@@ -179,7 +179,7 @@ class Pending:
 
 
 class SocketWriter(Writer):
-    """… many at once, over a websocket; sometimes the same one twice in a breath."""
+    """A writer that keeps many writes in flight on a websocket, and sends some of them twice at once."""
 
     async def once(self) -> None:
         pending: dict[str, Pending] = {}
@@ -202,7 +202,7 @@ class SocketWriter(Writer):
             if now - min((each.since for each in pending.values()), default=now) > PATIENCE_S:
                 self.odd.append(f"{self.name} got no answer on a socket that lives")
                 return await hang_up(ws)
-            if len(pending) >= UNDER_WAY or not (write := self.next_write()):
+            if len(pending) >= IN_FLIGHT or not (write := self.next_write()):
                 continue
             copies = 2 if self.random.random() < ON_PURPOSE else 1
             pending[write.text] = Pending(write, now, copies)
@@ -234,7 +234,7 @@ class SocketWriter(Writer):
 
 
 async def frames_of(ws: aiohttp.ClientWebSocketResponse) -> AsyncIterator[dict[str, Any]]:
-    """What comes, until the connection ends in whatever way."""
+    """The received frames, until the connection ends in whatever way."""
     async for message in ws:
         if message.type is not aiohttp.WSMsgType.TEXT:
             return
@@ -248,7 +248,7 @@ async def hang_up(ws: aiohttp.ClientWebSocketResponse) -> None:
 
 
 class Observer(Client):
-    """Looks at rooms over chat.v2, resumes each where it was, and pages what a resume leaves out."""
+    """Reads rooms over chat.v2, resumes each where it was, and pages what a resume leaves out."""
 
     def __init__(self, *args: Any, rooms: list[int]) -> None:
         super().__init__(*args)
@@ -296,7 +296,7 @@ class Observer(Client):
                 self.views[room].entries.append(entry)
 
     async def _page(self, ws: aiohttp.ClientWebSocketResponse, room: int, to: int) -> None:
-        """Reads up to `to`; what came live meanwhile follows."""
+        """Read the events up to `to`. Those that came live meanwhile follow."""
         try:
             while (after := self.last(room)) < to:
                 page = await read_page(self.http, self.url, self.headers, room, after, min(1000, to - after))
@@ -308,7 +308,7 @@ class Observer(Client):
 
 
 class OldObserver(Client):
-    """Looks at rooms as the original's clients do: no numbers to resume from, so it may miss some."""
+    """Reads rooms as the original's clients do: without numbers to resume from, so it may miss messages."""
 
     def __init__(self, *args: Any, rooms: list[int]) -> None:
         super().__init__(*args)
@@ -316,7 +316,7 @@ class OldObserver(Client):
         self.views = {room: View(f"plain observer {self.at}", room, dense=False) for room in rooms}
 
     async def join(self) -> None:
-        """Becomes a member of his rooms: he hears no others."""
+        """Join the rooms: a client hears no others."""
         for room in self.rooms:
             async with self.http.put(f"{self.url}/v1/chat/rooms/{room}/members/me", headers=self.headers) as response:
                 response.raise_for_status()
@@ -330,15 +330,15 @@ class OldObserver(Client):
 
 
 def text_of(frame: dict[str, Any]) -> str:
-    """What stands at the frame's number: a writer's text, or with a * what the server says of itself."""
+    """The log entry of a frame: a writer's text, or, with a leading *, the server's own line."""
     return str(frame["chatmessage"]) if frame["type"] == 1 else f"*{frame['action']} {frame.get('username', '')}"
 
 
 async def read_page(
-    http: aiohttp.ClientSession, url: str, headers: dict[str, str], room: int, after: int, most: int = 1000
+    http: aiohttp.ClientSession, url: str, headers: dict[str, str], room: int, after: int, limit: int = 1000
 ) -> list[dict[str, Any]]:
     timeout = aiohttp.ClientTimeout(total=10)
-    address = f"{url}/v1/chat/rooms/{room}/events?after={after}&limit={most}"
+    address = f"{url}/v1/chat/rooms/{room}/events?after={after}&limit={limit}"
     async with http.get(address, headers=headers, timeout=timeout) as response:
         response.raise_for_status()
         found: list[dict[str, Any]] = await response.json()

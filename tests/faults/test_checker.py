@@ -1,11 +1,11 @@
-"""The checker finds what it is there for: each way of breaking a history is broken here on purpose."""
+"""Histories that are broken on purpose, in each way that the checker has to find."""
 
 import copy
 from collections.abc import Callable
 
 import pytest
 
-from tests.faults.history import Change, Fault, History, Outcome, View, Visit, Write, check
+from tests.faults.checker import Change, Fault, History, Outcome, View, Visit, Write, check
 
 ROOM = 1
 
@@ -129,7 +129,7 @@ def asked(*outcomes: str) -> list[Change]:
 
 
 def lively() -> History:
-    """Eve joins, leaves and joins again, on websockets that join with her or resume."""
+    """Eve joins, leaves and joins again, on websockets that begin with the join or resume."""
     history = History([Write(ROOM, "a", seqs=[3]), Write(ROOM, "b", seqs=[7])], [], {ROOM: list(LOG)})
     history.changes = asked("left acked", "joined acked", "left refused", "left acked", "joined acked", "joined acked")
     history.visits = [
@@ -149,7 +149,7 @@ def lively() -> History:
         asked("joined acked", "left acked", "joined acked"),
         asked("joined undecided", "left acked", "joined acked"),
         asked("joined undecided", "joined acked", "left acked"),  # the first one came late, after the leave
-        asked("joined undecided", "left acked"),  # … or was done twice
+        asked("joined undecided", "left acked"),  # the undecided join took effect twice
         asked("joined acked", "left undecided", "joined acked"),
         asked("joined acked", "left undecided", "left refused", "joined undecided", "left undecided"),
     ],

@@ -1,4 +1,4 @@
-"""What happened, and whether it may have: a checker for logs, in the manner of Jepsen's, with a room as the partition.
+"""A history checker in the manner of Jepsen, with a room as the partition.
 
 A history has three sides: what the writers were told, what the observers saw, and the log as it stands in the end.
 `unknown`, a broken connection and no answer leave a write undecided: it may be in the log, or not. `unavailable`
@@ -18,23 +18,28 @@ Entry = tuple[int, str]  # a number, and what stands there
 
 
 class Fault(StrEnum):
-    """What a history can be broken by."""
+    """The ways in which a history can be wrong."""
 
     LOST = "lost"  # acked, and not in the log
     DOUBLED = "doubled"  # one write, two entries; joined or left twice in a row
     TWO_VALUES = "two values"  # for one number, or two numbers for one write
     BACKWARDS = "backwards"  # an observer saw a number that was not above the last
-    HOLE = "hole"  # … or one too far; or the log itself is not dense
-    RISEN = "risen"  # certainly failed, and there all the same
-    STRANGE = "strange"  # in the log, and nobody wrote it, or asked for it
+    HOLE = "hole"  # an observer skipped a number, or the log itself is not dense
+    RISEN = "risen"  # certainly failed, and in the log all the same
+    STRANGE = "strange"  # in the log, although no client wrote it or asked for it
     MEMBERS = "members"  # the list of members is not what the log says
     UNINVITED = "uninvited"  # a room was heard that was neither joined nor resumed
-    OVERSTAYED = "overstayed"  # … or was still heard after the leave was told
+    OVERSTAYED = "overstayed"  # a room was still heard after the leave was announced
 
 
 @dataclass
 class Write:
-    """One write with all its tries. `seqs`: what its acks said; `undecided`, `refused`: how many tries ended so."""
+    """One write with all its tries.
+
+    seqs: the numbers that its acks named.
+    undecided: how many tries had an unknown outcome.
+    refused: how many tries were certainly without effect.
+    """
 
     room: int
     text: str
@@ -50,16 +55,19 @@ class Write:
 
 @dataclass
 class View:
-    """What one observer saw of one room, in order. `dense`: he should have seen every number after the first."""
+    """What one observer saw of one room, in order.
 
-    who: str
+    dense: whether it should have seen every number after the first.
+    """
+
+    user: str
     room: int
     dense: bool = True
     entries: list[Entry] = field(default_factory=list)
 
 
 class Outcome(StrEnum):
-    """What is known of one try to join or to leave."""
+    """What is known about one try to join or to leave."""
 
     ACKED = "acked"
     REFUSED = "refused"  # certainly without effect
@@ -71,20 +79,21 @@ class Change:
     """One try to change a membership. `action`: `joined` or `left`, as the log would have it."""
 
     room: int
-    who: str
+    user: str
     action: str
     outcome: Outcome
 
 
 @dataclass
 class Visit:
-    """What one websocket of `who` heard of a room in one go, in order.
+    """What one websocket of `user` heard of a room without interruption, in order.
 
-    `after`: the number that the first entry follows, where a resume began; None: the room came with the join, which
-    is then the first entry. `live`: how many entries at the beginning were replayed. `stays`: it went on to the end.
+    after: the number at which a resume began. None: the room came with the join, which is then the first entry.
+    live: how many entries at the beginning were replayed.
+    stays: whether it went on to the end of the run.
     """
 
-    who: str
+    user: str
     room: int
     after: int | None = None
     entries: list[Entry] = field(default_factory=list)
@@ -92,52 +101,56 @@ class Visit:
     stays: bool = False
 
     @property
-    def told(self) -> bool:
-        """Whether the leave was heard live: nothing comes after it."""
-        return any(text == f"*left {self.who}" for _, text in self.entries[self.live :])
+    def has_left(self) -> bool:
+        """Whether the leave was heard live. Nothing may come after it."""
+        return any(text == f"*left {self.user}" for _, text in self.entries[self.live :])
 
     def misses_the_end(self, log: list[Entry]) -> bool:
-        """Whether it should have heard more by the end. Without a beginning: whether it should have begun."""
+        """Whether it should have heard more by the end, or, if it never began, whether it should have begun."""
         if not self.entries and self.after is None:
-            return last_change(log, self.who) == "joined"
-        return not self.told and (self.entries[-1][0] if self.entries else self.after) != log[-1][0]
+            return last_change(log, self.user) == "joined"
+        return not self.has_left and (self.entries[-1][0] if self.entries else self.after) != log[-1][0]
 
 
 @dataclass
 class History:
-    """`logs`: of every room, in the end; `members`: the names that each room lists then, where that was asked."""
+    """All that was recorded in a run.
+
+    logs: the log of each room at the end.
+    members: the names that each room lists at the end, where they were read.
+    """
 
     writes: list[Write] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
     logs: dict[int, list[Entry]] = field(default_factory=dict)
-    changes: list[Change] = field(default_factory=list)  # of each visitor in the order of his trying
+    changes: list[Change] = field(default_factory=list)  # those of one user are in the order of the tries
     visits: list[Visit] = field(default_factory=list)
     members: dict[int, set[str]] = field(default_factory=dict)
 
 
 def member_event(text: str) -> tuple[str, str] | None:
-    """Who has done what, if that is what the text says."""
-    action, _, who = text.removeprefix("*").partition(" ")
-    return (who, action) if text.startswith("*") and action in ("joined", "left") else None
+    """The user and the action of a membership line; None for any other text."""
+    action, _, user = text.removeprefix("*").partition(" ")
+    return (user, action) if text.startswith("*") and action in ("joined", "left") else None
 
 
-def last_change(log: list[Entry], who: str) -> str:
-    """What somebody did last in a room, or nothing."""
+def last_change(log: list[Entry], user: str) -> str:
+    """The last membership action of a user in a room, or an empty string."""
     found = (member_event(text) for _, text in reversed(log))
-    return next((event[1] for event in found if event and event[0] == who), "")
+    return next((event[1] for event in found if event and event[0] == user), "")
 
 
 def check(history: History) -> list[tuple[Fault, str]]:
-    """Everything that is wrong with it, in words."""
+    """All faults of a history, each with a description."""
     wrong: list[tuple[Fault, str]] = []
     written: dict[int, dict[str, Write]] = defaultdict(dict)
     for write in history.writes:
         written[write.room][write.text] = write
-    visitors = {change.who for change in history.changes}
+    membership_writers = {change.user for change in history.changes}
     for room, log in history.logs.items():
         wrong += _check_log(room, log, written[room])
         changes = [change for change in history.changes if change.room == room]
-        wrong += _check_members(room, log, changes, visitors, history.members.get(room))
+        wrong += _check_members(room, log, changes, membership_writers, history.members.get(room))
     for view in history.views:
         wrong += _check_view(view, dict(history.logs[view.room]))
     for visit in history.visits:
@@ -173,30 +186,30 @@ def _check_log(room: int, log: list[Entry], written: dict[str, Write]) -> list[t
 
 
 def _check_members(
-    room: int, log: list[Entry], changes: list[Change], visitors: set[str], listed: set[str] | None
+    room: int, log: list[Entry], changes: list[Change], membership_writers: set[str], listed: set[str] | None
 ) -> list[tuple[Fault, str]]:
     wrong: list[tuple[Fault, str]] = []
     done: dict[str, list[str]] = defaultdict(list)
     for seq, text in log:
         if event := member_event(text):
-            who, action = event
-            if action == (done[who][-1] if done[who] else "left"):
-                wrong.append((Fault.DOUBLED, f"room {room}: {who} {action} at {seq}, and had done so"))
-            done[who].append(action)
+            user, action = event
+            if action == (done[user][-1] if done[user] else "left"):
+                wrong.append((Fault.DOUBLED, f"room {room}: {user} {action} at {seq}, and had done so"))
+            done[user].append(action)
     if not wrong:
-        for who in visitors:
-            told = [change for change in changes if change.who == who]
-            wrong += [(fault, f"room {room}: {text}") for fault, text in _check_changes(who, told, done[who])]
-    inside = {who for who, actions in done.items() if actions and actions[-1] == "joined"}
+        for user in membership_writers:
+            told = [change for change in changes if change.user == user]
+            wrong += [(fault, f"room {room}: {text}") for fault, text in _check_changes(user, told, done[user])]
+    inside = {user for user, actions in done.items() if actions and actions[-1] == "joined"}
     if listed is not None and listed != inside:
         wrong.append((Fault.MEMBERS, f"room {room}: listed and not in the log, or the reverse: {listed ^ inside}"))
     return wrong
 
 
-def _check_changes(who: str, changes: list[Change], done: list[str]) -> list[tuple[Fault, str]]:
-    """Whether what somebody was told explains what the log says that he did: joined, left, joined …
+def _check_changes(user: str, changes: list[Change], done: list[str]) -> list[tuple[Fault, str]]:
+    """Whether the answers that a user got explain the user's entries in the log, which alternate: joined, left.
 
-    `places`: how many entries of the log may be done by now. An undecided change may do an entry from then on.
+    places: how many entries of the log may be done by now. An undecided change may do an entry from then on.
     """
     places, undecided = {0}, set[str]()
     for change in changes:
@@ -208,15 +221,15 @@ def _check_changes(who: str, changes: list[Change], done: list[str]) -> list[tup
             places = {place if place % 2 == into else place + 1 for place in places}
             places = {place for place in places if place <= len(done)}
             if not places:
-                return [(Fault.LOST, f"{who} {change.action}, as he was told, and the log has only {done}")]
+                return [(Fault.LOST, f"{user} {change.action}, as the ack said, and the log has only {done}")]
     if len(done) in _later(places, done, undecided):
         return []
     refused = any(change.outcome is Outcome.REFUSED for change in changes)
-    return [(Fault.RISEN if refused else Fault.STRANGE, f"{who} has not asked for all of {done}")]
+    return [(Fault.RISEN if refused else Fault.STRANGE, f"{user} has not asked for all of {done}")]
 
 
 def _later(places: set[int], done: list[str], undecided: set[str]) -> set[int]:
-    """… and with what the undecided changes may have done."""
+    """Add the places that the undecided changes may have reached."""
     reached = set(places)
     for place, action in enumerate(done):
         if place in reached and action in undecided:
@@ -225,12 +238,12 @@ def _later(places: set[int], done: list[str], undecided: set[str]) -> set[int]:
 
 
 def _check_visit(visit: Visit, log: list[Entry]) -> list[tuple[Fault, str]]:
-    where = f"a websocket of {visit.who}, room {visit.room}"
+    where = f"a websocket of {visit.user}, room {visit.room}"
     wrong = _check_entries(where, visit.entries, dict(log), visit.after, dense=True)
-    if visit.after is None and visit.entries and visit.entries[0][1] != f"*joined {visit.who}":
+    if visit.after is None and visit.entries and visit.entries[0][1] != f"*joined {visit.user}":
         wrong.append((Fault.UNINVITED, f"{where}: {visit.entries[0]}"))
     for (seq, text), (after, _) in itertools.pairwise(visit.entries[visit.live :]):
-        if text == f"*left {visit.who}":
+        if text == f"*left {visit.user}":
             wrong.append((Fault.OVERSTAYED, f"{where}: {after} after the leave, which was {seq}"))
     if visit.stays and visit.misses_the_end(log):
         wrong.append((Fault.HOLE, f"{where}: nothing after {visit.entries[-1:]}, and the log ends at {log[-1][0]}"))
@@ -238,7 +251,7 @@ def _check_visit(visit: Visit, log: list[Entry]) -> list[tuple[Fault, str]]:
 
 
 def _check_view(view: View, log: dict[int, str]) -> list[tuple[Fault, str]]:
-    where = f"{view.who}, room {view.room}"
+    where = f"{view.user}, room {view.room}"
     wrong = _check_entries(where, view.entries, log, None, dense=view.dense)
     last = view.entries[-1][0] if view.entries else None
     if view.dense and log and last != max(log):

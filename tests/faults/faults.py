@@ -1,4 +1,4 @@
-"""The faults: each breaks something, leaves it broken for a while, mends it, and returns."""
+"""The faults. Each one breaks something, leaves it broken for a while, repairs it, and returns."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import psycopg2
 
 from devtools import processes
-from tests.faults.stage import Server, Services
+from tests.faults.cluster import ServerProcess, Services
 
 CONNECTIONS = 200  # more than the private PostgreSQL admits
 GONE_S = 5.0  # what PostgreSQL takes to see that a client is gone, and more
@@ -21,12 +21,15 @@ Break = Callable[["Breaker"], Awaitable[None]]
 
 
 class Breaker:
-    """Breaks what is on the stage, in ways and for times that `chance` decides. `held`: how long, of the usual time."""
+    """Breaks parts of the cluster, chosen by `chance`.
+
+    held: factor on how long each fault is held.
+    """
 
     def __init__(
         self,
         services: Services,
-        servers: Sequence[Server],
+        servers: Sequence[ServerProcess],
         rooms: list[int],
         chance: random.Random,
         *,
@@ -34,14 +37,14 @@ class Breaker:
     ) -> None:
         self.services, self.servers, self.rooms, self.chance, self.held = services, servers, rooms, chance, held
 
-    def server(self) -> Server:
+    def server(self) -> ServerProcess:
         return self.chance.choice(self.servers)
 
-    def seconds(self, least: float, most: float) -> float:
-        return self.chance.uniform(least, most) * self.held
+    def seconds(self, minimum: float, maximum: float) -> float:
+        return self.chance.uniform(minimum, maximum) * self.held
 
-    async def wait(self, least: float, most: float) -> None:
-        await asyncio.sleep(self.seconds(least, most))
+    async def wait(self, minimum: float, maximum: float) -> None:
+        await asyncio.sleep(self.seconds(minimum, maximum))
 
     # --- a server ---------------------------------------------------------------------------------------
 
@@ -96,8 +99,8 @@ class Breaker:
         writable = "SET default_transaction_read_only = off"
         await asyncio.to_thread(self.services.administer, writable, setting.format("off"), reload)
 
-    async def use_up_connections(self, seconds: float | None = None, of: Sequence[Server] = ()) -> None:
-        """`of` (one of the servers, by default) lose all connections, and there are no others to be had."""
+    async def use_up_connections(self, seconds: float | None = None, of: Sequence[ServerProcess] = ()) -> None:
+        """Cut all connections of the servers `of` (by default one of them) and let them open no new ones."""
         losers = of or [self.server()]
         taken: list[psycopg2.extensions.connection] = []
         try:
@@ -116,8 +119,8 @@ class Breaker:
             for connection in taken:
                 connection.close()
 
-    def _take_connections(self, taken: list[psycopg2.extensions.connection], others: Sequence[Server]) -> None:
-        """Takes what is free, once nothing is left of the connections that were cut."""
+    def _take_connections(self, taken: list[psycopg2.extensions.connection], others: Sequence[ServerProcess]) -> None:
+        """Take all free connections, once the cut ones are gone."""
         deadline = time.monotonic() + GONE_S
         while len(self.services.backends()) > sum(server.to_postgres.connections for server in others):
             if time.monotonic() > deadline:
@@ -166,7 +169,7 @@ class Breaker:
             time.sleep(1)
         raise AssertionError(f"rabbitmqctl: {done.stderr.decode()}")
 
-    # --- the wires --------------------------------------------------------------------------------------
+    # --- the network ------------------------------------------------------------------------------------
 
     async def reset_all_sockets(self) -> None:
         for server in self.servers:
@@ -191,10 +194,10 @@ class Breaker:
     async def black_hole_for_rabbit(self) -> None:
         await self.black_hole("to_rabbit", 0.5, 8)
 
-    async def black_hole(self, wire: str, least: float, most: float) -> None:
-        proxy = getattr(self.server(), wire)
+    async def black_hole(self, link: str, minimum: float, maximum: float) -> None:
+        proxy = getattr(self.server(), link)
         proxy.hold()
-        await self.wait(least, most)
+        await self.wait(minimum, maximum)
         proxy.release()
         if self.chance.random() < 0.5:
             proxy.cut()
@@ -225,7 +228,7 @@ KINDS: dict[str, Break] = {
 
 
 async def freeze_for(pids: Callable[[], list[int]], seconds: float) -> None:
-    """Stops processes for a while."""
+    """Stop processes for a while (SIGSTOP)."""
     frozen = pids()
     for pid in frozen:
         _send(pid, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""Where faults may happen: a PostgreSQL, a RabbitMQ, two servers and the wires between them, all of it our own.
+"""The cluster that the faults happen to: a private PostgreSQL, a private RabbitMQ, two servers, proxies between them.
 
 clients ─ proxy ─ server ─ proxy ─ PostgreSQL
                      └──── proxy ─ RabbitMQ
@@ -34,7 +34,7 @@ LONG = bool(os.environ.get("LONG"))  # the long form of the tests here
 
 
 class Services:
-    """A PostgreSQL and a RabbitMQ that nobody else uses."""
+    """A PostgreSQL and a RabbitMQ that only these tests use."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,7 +46,7 @@ class Services:
         self.start_rabbit()
 
     def start_rabbit(self) -> None:
-        """A node may listen for a moment before it knows its user."""
+        """Start RabbitMQ, with retries: a node may listen for a moment before it knows its user."""
         for _ in range(5):
             with contextlib.suppress(processes.ServiceError):
                 return self.rabbit.start()
@@ -63,20 +63,20 @@ class Services:
         return int((self.postgres.data / "postmaster.pid").read_text().splitlines()[0])
 
     def postgres_pids(self) -> list[int]:
-        """The postmaster and all that it has started."""
+        """The postmaster and all processes that it has started."""
         with contextlib.suppress(OSError, ValueError, IndexError):
             return [self.postmaster(), *_children(self.postmaster())]
         return []
 
     def rabbit_pids(self) -> list[int]:
-        """The Erlang machine alone: its helpers only wait for it."""
+        """The Erlang virtual machine without its helpers, which only wait for it."""
         with contextlib.suppress(OSError, ValueError):
             pid = int((self.rabbit.folder / "pid").read_text())
             return [each for each in (pid, *_children(pid)) if "beam" in processes.command_of(each)]
         return []
 
     def connect(self) -> psycopg2.extensions.connection:
-        """A connection as the superuser that our private server has; it may be recovering from a fault before."""
+        """Connect as the superuser. The server may still be recovering from an earlier fault, so this retries."""
         deadline = time.monotonic() + READY_S
         while True:
             try:
@@ -87,7 +87,7 @@ class Services:
                 time.sleep(0.05)
 
     def administer(self, *statements: str) -> None:
-        """Runs SQL."""
+        """Run SQL statements, each in its own transaction."""
         connection = self.connect()
         try:
             connection.autocommit = True
@@ -110,7 +110,7 @@ class Services:
 
 @contextlib.contextmanager
 def private_services() -> Iterator[Services]:
-    """Services in a folder of their own, which goes with them. Skips the test where they are not installed."""
+    """Services in a temporary folder, deleted at the end. Skips the test where they are not installed."""
     folder = Path(tempfile.mkdtemp(prefix="chat-faults-"))
     folder.chmod(0o755)  # the servers' own users go through here
     services = Services(folder)
@@ -126,26 +126,26 @@ def private_services() -> Iterator[Services]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class Wire(Proxy):
-    """… on which something can be late."""
+class LaggingProxy(Proxy):
+    """A proxy that can deliver what it holds long after everything else."""
 
     def strand(self) -> asyncio.Event:
-        """After `hold`: what is under way stays so until the event is set; all else passes again."""
+        """Call it after `hold`. What is in flight is held until the returned event is set; all later data passes."""
         stranded, self._flowing = self._flowing, asyncio.Event()
         self._flowing.set()
         return stranded
 
 
-class Server:
+class ServerProcess:
     """`python -m chat serve`, with a proxy before it and two behind it. It may be killed and started again."""
 
     def __init__(self, name: str, settings: Settings, folder: Path) -> None:
         self.name, self._settings = name, settings
         self.port = _port()
         self.log = folder / f"{name}.log"
-        self.front = Wire("127.0.0.1", self.port)
-        self.to_postgres = _wire(settings.database_url)
-        self.to_rabbit = _wire(settings.amqp_url)
+        self.front = LaggingProxy("127.0.0.1", self.port)
+        self.to_postgres = _proxy_for(settings.database_url)
+        self.to_rabbit = _proxy_for(settings.amqp_url)
         self.process: asyncio.subprocess.Process | None = None
 
     @property
@@ -153,7 +153,7 @@ class Server:
         return f"http://127.0.0.1:{self.front.port}"
 
     async def start(self) -> None:
-        """Starts the process; returns when it answers."""
+        """Start the process. Returns when it answers."""
         settings = dataclasses.replace(
             self._settings,
             port=self.port,
@@ -188,7 +188,7 @@ class Server:
         await self.ended()
 
     def memory_mb(self) -> float:
-        """What the process holds in memory."""
+        """Resident memory of the process, in MB."""
         assert self.process is not None
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -216,31 +216,34 @@ class Server:
             await proxy.__aexit__()
 
 
+ServerPair = tuple[ServerProcess, ServerProcess]
+
+
 @contextlib.asynccontextmanager
-async def two_servers(services: Services, **changed: Any) -> AsyncIterator[tuple[Server, Server]]:
+async def two_servers(services: Services, **changed: Any) -> AsyncIterator[ServerPair]:
     """Two servers on the services, side by side."""
     settings = settings_for(
         services.postgres.url,
         amqp_url=services.rabbit.url,
         **{"ping_interval_s": 5.0, "ping_timeout_s": 2.5, **changed},
     )
-    first, second = (Server(name, settings, services.folder) for name in ("one", "two"))
+    first, second = (ServerProcess(name, settings, services.folder) for name in ("one", "two"))
     async with first, second:
         yield first, second
 
 
 def _port() -> int:
-    """A port that stays ours while nobody listens there: not one of those that outgoing connections get."""
+    """A port outside the range of outgoing connections, so that it stays free while its server is down."""
     return processes.free_port(random.randrange(10_000, 15_000))
 
 
-def _wire(url: str) -> Wire:
+def _proxy_for(url: str) -> LaggingProxy:
     parts = urlsplit(url)
-    return Wire(parts.hostname or "127.0.0.1", parts.port or 0)
+    return LaggingProxy(parts.hostname or "127.0.0.1", parts.port or 0)
 
 
 def _children(pid: int) -> list[int]:
-    """The processes below one, at any depth."""
+    """The descendants of a process, at any depth."""
     found: list[int] = []
     for listed in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in listed.read_text().split():
