@@ -2,7 +2,7 @@
 
 `figures`     numbers of several runs, and the table they make
 `machine`     CPU time and memory of processes, from /proc; what the machine is
-`world`       a scratch database full of people and rooms, and a server on it
+`environment` a scratch database with accounts and rooms, and a server on it
 `wires`       the load: raw websockets on one epoll, counting bytes instead of parsing them
 `references`  what each workload is compared with
 `tools`       pgbench and wrk

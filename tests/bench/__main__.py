@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import machine
+from tests.bench.environment import environment
 from tests.bench.figures import Figure, Figures, table
-from tests.bench.wires import Void
-from tests.bench.world import world
+from tests.bench.wires import InvalidRun
 
 WORKLOADS = ("fanout", "rooms", "ingest", "idle", "history", "login", "start")
 RUNS = 5
@@ -38,14 +38,14 @@ def main() -> None:
     data: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="seconds")}
     for name in names:
         began, found = time.monotonic(), Figures()
-        with world() as it:
-            data.update(machine.facts(it.version))
+        with environment() as env:
+            data.update(machine.facts(env.version))
             try:
                 import_module(f"tests.bench.{name}").run(
-                    it, found, runs=1 if args.quick else args.runs, quick=args.quick
+                    env, found, runs=1 if args.quick else args.runs, quick=args.quick
                 )
-            except Void as reason:
-                found.of(f"VOID, and what would have followed: {reason}")
+            except InvalidRun as reason:
+                found.of(f"INVALID, and what would have followed: {reason}")
         figures = list(found)
         for figure in figures:
             figure.what = f"{name}: {figure.what}"

@@ -1,4 +1,4 @@
-"""fanout: one sender, a thousand sockets in one room, so many messages in flight (sent and not yet acked).
+"""fanout: one sender, a thousand sockets in one room, 1 to 256 messages in flight (sent and not yet acked).
 
 Reference: plain asyncio that writes one finished frame of the same size to each of as many sockets, once for each
 byte it is asked with, as many in flight.
@@ -9,14 +9,15 @@ a message is due when there is room for it.
 
 from collections.abc import Sequence
 
+from tests.bench.environment import Environment, MeasuredServer, chat_server, chat_upgrade, go_live, reference
 from tests.bench.figures import Figures, percentile
 from tests.bench.wires import (
     Author,
-    Crowd,
+    InvalidRun,
+    LoadClient,
+    LoadClients,
     Marks,
-    TooMuch,
-    Void,
-    Wire,
+    Overloaded,
     Witness,
     check_room,
     delays,
@@ -24,7 +25,6 @@ from tests.bench.wires import (
     upgrade,
     whole,
 )
-from tests.bench.world import Server, World, chat_server, chat_upgrade, go_live, reference
 
 SOCKETS = 1_000
 IN_FLIGHT = (1, 8, 32, 256)
@@ -34,12 +34,12 @@ RUN_S = 1.2
 WAIT_S = 10.0
 
 
-def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
-    """All levels, one after the other, `runs` times over."""
+def run(env: Environment, figures: Figures, *, runs: int, quick: bool) -> None:
+    """Run all levels, one after the other, `runs` times."""
     seconds = 0.4 if quick else RUN_S
-    people, (room,) = it.people(SOCKETS + 1), it.rooms(1)
-    it.join([(room, person.id) for person in people])
-    it.settle()
+    accounts, (room,) = env.accounts(SOCKETS + 1), env.rooms(1)
+    env.join([(room, account.id) for account in accounts])
+    env.settle()
     for level in IN_FLIGHT:  # in this order in the table
         figures.of(f"deliveries/s, {level} in flight", ("≥", 15) if level == 32 else None)
         figures.of(f"CPU µs a delivery, {level} in flight", ("≤", 1.3) if level == 1 else None)
@@ -47,25 +47,31 @@ def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
         figures.of(f"delay p99 ms, {level} in flight")
         figures.of(f"PostgreSQL CPU µs a message, {level} in flight")
         figures.of(f"RabbitMQ CPU µs a message, {level} in flight")
-    with chat_server(it) as server, Crowd(server.port) as crowd:
-        author, *readers = crowd.open(chat_upgrade(server, person) for person in people)
-        go_live(crowd, [(wire, room) for wire in readers])
+    with chat_server(env) as server, LoadClients(server.port) as load:
+        author, *readers = load.open(chat_upgrade(server, account) for account in accounts)
+        go_live(load, [(client, room) for client in readers])
         sender = Author(author, room, "fanout")
-        size = measure(server, crowd, sender, readers, 1, 0.3, Figures())  # warm
-        with reference("broadcast", size) as plain, Crowd(plain.port) as others:
+        size = measure(server, load, sender, readers, 1, 0.3, Figures())  # warm
+        with reference("broadcast", size) as plain, LoadClients(plain.port) as others:
             listeners = others.open([upgrade(plain.port, "/")] * SOCKETS, hello=False)
             (control,) = others.open([upgrade(plain.port, "/control")], hello=False)
             for _ in range(runs):
                 for level in IN_FLIGHT:
-                    measure(server, crowd, sender, readers, level, seconds, figures)
+                    measure(server, load, sender, readers, level, seconds, figures)
                 for level in REFERENCE_IN_FLIGHT:
                     compare(plain, others, control, listeners, level, seconds, size, figures)
 
 
 def measure(
-    server: Server, crowd: Crowd, sender: Author, readers: Sequence[Wire], level: int, seconds: float, figures: Figures
+    server: MeasuredServer,
+    load: LoadClients,
+    sender: Author,
+    readers: Sequence[LoadClient],
+    level: int,
+    seconds: float,
+    figures: Figures,
 ) -> int:
-    """One run at one level; the bytes of a message as it was delivered."""
+    """Run one level. Return the size in bytes of a delivered message."""
     sender.reset(sender.run + 1)
     for reader in readers:
         reader.got, reader.take = 0, None
@@ -76,10 +82,10 @@ def measure(
     while now() < end or sender.acked < sender.said:
         if (free := level - (sender.said - sender.acked)) > 0 and now() < end:
             sender.say([now()] * free)
-        crowd.pull(0.05)
+        load.pull(0.05)
         if now() > end + WAIT_S:
-            raise Void(f"{sender.said - sender.acked} of {sender.said} messages were not acked")
-    until_delivered(crowd, witness, readers, sender.said, end + WAIT_S)
+            raise InvalidRun(f"{sender.said - sender.acked} of {sender.said} messages were not acked")
+    until_delivered(load, witness, readers, sender.said, end + WAIT_S)
     elapsed, spent = now() - began, server.spent() - before
     sender.check()
     check_room(witness, readers, sender.said)
@@ -97,27 +103,29 @@ def measure(
     return end - begin
 
 
-def until_delivered(crowd: Crowd, witness: Witness, readers: Sequence[Wire], said: int, deadline: float) -> None:
-    """Reads until the witness has `said` messages, and all of the crowd as many bytes."""
+def until_delivered(
+    load: LoadClients, witness: Witness, readers: Sequence[LoadClient], said: int, deadline: float
+) -> None:
+    """Read until the witness has `said` messages, and all readers have as many bytes."""
     while witness.count < said or any(reader.got < len(witness.data) for reader in readers):
-        crowd.pull(0.05)
+        load.pull(0.05)
         if now() > deadline:
-            raise Void(f"{witness.count} of {said} messages were delivered to the witness; others lack some, too")
+            raise InvalidRun(f"{witness.count} of {said} messages were delivered to the witness; others lack some, too")
 
 
 def compare(
-    plain: Server,
-    crowd: Crowd,
-    control: Wire,
-    listeners: Sequence[Wire],
+    plain: MeasuredServer,
+    load: LoadClients,
+    control: LoadClient,
+    listeners: Sequence[LoadClient],
     level: int,
     seconds: float,
     size: int,
     figures: Figures,
 ) -> None:
-    """One run of the reference."""
-    for wire in listeners:
-        wire.got = 0
+    """Run the reference once."""
+    for client in listeners:
+        client.got = 0
     control.got = asked = 0
     text_frame = size + 4  # with the frame's header
     before, began = plain.spent(), now()
@@ -126,11 +134,11 @@ def compare(
         if (free := level - (asked - control.got // 2)) > 0 and now() < end:
             control.write(b"x" * free)
             asked += free
-        crowd.pull(0.05)
-    while any(wire.got < text_frame * asked for wire in listeners):
+        load.pull(0.05)
+    while any(client.got < text_frame * asked for client in listeners):
         if now() > end + WAIT_S:
-            raise TooMuch("the reference did not deliver everything")
-        crowd.pull(0.05)
+            raise Overloaded("the reference did not deliver everything")
+        load.pull(0.05)
     elapsed, spent = now() - began, plain.spent() - before
     for each in IN_FLIGHT:
         if each == level or (level > 1 and each > 1):

@@ -51,7 +51,7 @@ class Figure:
         """The figure as a line of text cells, in the order of `HEAD`."""
         return (
             self.what,
-            _number(statistics.median(self.runs)) if self.runs else "void",
+            _number(statistics.median(self.runs)) if self.runs else "invalid",
             f"{_number(min(self.runs))} – {_number(max(self.runs))}" if len(self.runs) > 1 else "",
             _number(statistics.median(self.reference)) if self.reference else "",
             f"{self.ratio:.2f}×" if self.ratio is not None else "",

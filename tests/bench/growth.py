@@ -5,10 +5,10 @@ server's memory against messages that went through it. Each line is one size; RE
 """
 
 from tests.bench import fanout, history
+from tests.bench.environment import Environment, chat_server, chat_upgrade, go_live
 from tests.bench.figures import Figures
 from tests.bench.tools import wrk
-from tests.bench.wires import Author, Crowd, now
-from tests.bench.world import World, chat_server, chat_upgrade, go_live
+from tests.bench.wires import Author, LoadClients, now
 
 SOCKETS = (10, 100, 1_000, 10_000)
 MESSAGES = (1_000, 10_000, 100_000, 1_000_000)
@@ -19,38 +19,38 @@ CONNECTS = 100
 IN_FLIGHT = 32
 
 
-def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
-    """All four curves."""
+def run(env: Environment, figures: Figures, *, runs: int, quick: bool) -> None:
+    """Measure all four curves."""
     for count in SOCKETS[:2] if quick else SOCKETS:
-        deliveries(it, count, runs, figures)
+        deliveries(env, count, runs, figures)
     for count in MESSAGES[:2] if quick else MESSAGES:
-        pages(it, count, runs, figures)
+        pages(env, count, runs, figures)
     for count in ROOMS[:2] if quick else ROOMS:
-        connects(it, count, runs, figures)
-    memory(it, KEPT[:1] if quick else KEPT, figures)
+        connects(env, count, runs, figures)
+    memory(env, KEPT[:1] if quick else KEPT, figures)
 
 
-def deliveries(it: World, count: int, runs: int, figures: Figures) -> None:
-    """fanout with another number of sockets."""
-    people, (room,) = it.people(count + 1), it.rooms(1)
-    it.join([(room, person.id) for person in people])
-    it.settle()
-    with chat_server(it) as server, Crowd(server.port) as crowd:
-        author, *readers = crowd.open(chat_upgrade(server, person) for person in people)
-        go_live(crowd, [(wire, room) for wire in readers])
+def deliveries(env: Environment, count: int, runs: int, figures: Figures) -> None:
+    """Measure fanout with another number of sockets."""
+    accounts, (room,) = env.accounts(count + 1), env.rooms(1)
+    env.join([(room, account.id) for account in accounts])
+    env.settle()
+    with chat_server(env) as server, LoadClients(server.port) as load:
+        author, *readers = load.open(chat_upgrade(server, account) for account in accounts)
+        go_live(load, [(client, room) for client in readers])
         sender = Author(author, room, f"growth{count}")
         for _ in range(runs):
             one = Figures()
-            fanout.measure(server, crowd, sender, readers, IN_FLIGHT, RUN_S, one)
+            fanout.measure(server, load, sender, readers, IN_FLIGHT, RUN_S, one)
             for figure in one:
                 if figure.what.startswith(("deliveries", "CPU")):
                     figures.add(f"{figure.what}, {count:,} sockets", figure.runs[0])
 
 
-def pages(it: World, count: int, runs: int, figures: Figures) -> None:
-    """history with another number of messages, and the first page of the room's events."""
-    room, readers = history.fill(it, count)
-    with chat_server(it, LOG_LEVEL="WARNING") as server:
+def pages(env: Environment, count: int, runs: int, figures: Figures) -> None:
+    """Measure history with another number of messages."""
+    room, readers = history.fill(env, count)
+    with chat_server(env, LOG_LEVEL="WARNING") as server:
         path = f"http://127.0.0.1:{server.port}/v1/chat/rooms/{room}/messages"
         history.get(path, readers[0])
         for _ in range(runs):
@@ -59,31 +59,31 @@ def pages(it: World, count: int, runs: int, figures: Figures) -> None:
                 figures.add(f"requests/s, {label} of {count:,} messages", done.per_s)
 
 
-def connects(it: World, count: int, runs: int, figures: Figures) -> None:
-    """From the connect to the hello, for users who are in so many rooms."""
-    people, rooms = it.people(CONNECTS), it.rooms(count)
-    it.join([(room, person.id) for person in people for room in rooms])
-    it.settle()
+def connects(env: Environment, count: int, runs: int, figures: Figures) -> None:
+    """Measure from the connect to the hello, for users in `count` rooms each."""
+    accounts, rooms = env.accounts(CONNECTS), env.rooms(count)
+    env.join([(room, account.id) for account in accounts for room in rooms])
+    env.settle()
     for _ in range(runs):
-        with chat_server(it) as server, Crowd(server.port) as crowd:
+        with chat_server(env) as server, LoadClients(server.port) as load:
             before, began = server.spent(), now()
-            crowd.open(chat_upgrade(server, person) for person in people)
+            load.open(chat_upgrade(server, account) for account in accounts)
             elapsed, spent = now() - began, server.spent() - before
             figures.add(f"connects/s, {count:,} rooms each", CONNECTS / elapsed)
             figures.add(f"CPU ms a connect, {count:,} rooms each", spent.server / CONNECTS * 1e3)
 
 
-def memory(it: World, counts: tuple[int, ...], figures: Figures) -> None:
-    """What the server holds after so many messages: it keeps none."""
-    people, (room,) = it.people(2), it.rooms(1)
-    it.join([(room, person.id) for person in people])
-    with chat_server(it) as server, Crowd(server.port) as crowd:
-        author, reader = crowd.open(chat_upgrade(server, person) for person in people)
-        go_live(crowd, [(reader, room)])
+def memory(env: Environment, counts: tuple[int, ...], figures: Figures) -> None:
+    """Measure the server's memory after many messages, of which it should keep none."""
+    accounts, (room,) = env.accounts(2), env.rooms(1)
+    env.join([(room, account.id) for account in accounts])
+    with chat_server(env) as server, LoadClients(server.port) as load:
+        author, reader = load.open(chat_upgrade(server, account) for account in accounts)
+        go_live(load, [(reader, room)])
         sender = Author(author, room, "memory")
         total = 0
         for count in counts:
             while total < count:
-                fanout.measure(server, crowd, sender, [reader], 256, 0.2, Figures())
+                fanout.measure(server, load, sender, [reader], 256, 0.2, Figures())
                 total += sender.said
             figures.add(f"MiB of the server after {count:,} messages", server.memory_kib() / 1024)

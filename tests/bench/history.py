@@ -1,6 +1,6 @@
 """history: wrk asks for the latest 50 messages of a room that has a million, and for 50 in the middle of it.
 
-Sixteen connections ask for the same page, as one reader, then as sixteen: those that wait together share a query.
+Sixteen connections ask for the same page, as one reader, then as sixteen: requests that wait together share a query.
 
 Reference: pgbench with the SELECT of one such page, prepared, as many clients; for information, aiohttp answering a
 constant body of the same size.
@@ -8,12 +8,12 @@ constant body of the same size.
 
 import urllib.request
 
+from tests.bench.environment import Account, Environment, MeasuredServer, chat_server, reference
 from tests.bench.figures import Figures
 from tests.bench.tools import pgbench, prepared, wrk
-from tests.bench.wires import Void
-from tests.bench.world import Person, Server, World, chat_server, reference
+from tests.bench.wires import InvalidRun
 
-# What sql/messages/list_before.sql does for all who ask, for one.
+# The query of sql/messages/list_before.sql, for one request instead of many.
 SELECT = """
 SELECT e.room_id, e.seq, e.kind, e.user_id, e.username, e.email, e.body, e.message_no, e.data, e.request_id,
     e.created_at
@@ -37,17 +37,17 @@ CLIENTS = 16
 RUN_S = 2.0
 
 
-def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
-    """First page, deep page, each with its pgbench, then the constant; `runs` times over."""
+def run(env: Environment, figures: Figures, *, runs: int, quick: bool) -> None:
+    """Measure the first page and a deep one, each with its pgbench, then the constant, `runs` times."""
     count, seconds = (10_000, 1.0) if quick else (MESSAGES, RUN_S)
-    room, readers = fill(it, count)
+    room, readers = fill(env, count)
     reader = readers[0]
-    with chat_server(it, LOG_LEVEL="WARNING") as server:
+    with chat_server(env, LOG_LEVEL="WARNING") as server:
         size = len(get(page(server, room), reader))
         with reference("constant", size) as bare:
             for _ in range(runs):
                 for label, before in (("latest 50", None), ("50 in the middle", count // 2)):
-                    measure(it, server, room, reader, label, before, seconds, figures)
+                    measure(env, server, room, reader, label, before, seconds, figures)
                 tokens = [each.token for each in readers]
                 mixed = wrk(page(server, room), connections=CLIENTS, seconds=seconds, tokens=tokens)
                 figures.add("for information: requests/s, latest 50, sixteen readers", mixed.per_s)
@@ -59,23 +59,23 @@ def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
     beside.reference += first.runs
 
 
-def page(server: Server, room: int, before: int | None = None) -> str:
+def page(server: MeasuredServer, room: int, before: int | None = None) -> str:
     """The address of the last 50 messages of a room, or of the last 50 before one."""
     query = "" if before is None else f"?before={before}"
     return f"http://127.0.0.1:{server.port}/v1/chat/rooms/{room}/messages{query}"
 
 
 def measure(
-    it: World,
-    server: Server,
+    env: Environment,
+    server: MeasuredServer,
     room: int,
-    reader: Person,
+    reader: Account,
     label: str,
     before: int | None,
     seconds: float,
     figures: Figures,
 ) -> None:
-    """One page: wrk, then pgbench."""
+    """Measure one page with wrk, then with pgbench."""
     get(page(server, room, before), reader)
     clocks = server.spent()
     done = wrk(page(server, room, before), connections=CLIENTS, seconds=seconds, tokens=[reader.token])
@@ -86,32 +86,32 @@ def measure(
     figures.add(f"PostgreSQL CPU µs a request, {label}", spent.postgres / (done.per_s * seconds) * 1e6)
     values = {"room_id": room, "reader_id": reader.id, "before": "NULL" if before is None else before}
     script = prepared(SELECT, **{name: str(value) for name, value in values.items()})
-    figures.compare(f"requests/s, {label}", pgbench(it.url, script, clients=CLIENTS, seconds=seconds))
+    figures.compare(f"requests/s, {label}", pgbench(env.url, script, clients=CLIENTS, seconds=seconds))
 
 
-def fill(it: World, count: int) -> tuple[int, list[Person]]:
-    """A room with so many messages of ten people, and its members."""
-    people, (room,) = it.people(CLIENTS), it.rooms(1)
-    it.join([(room, person.id) for person in people])
-    it.sql("UPDATE rooms SET last_seq = %s, last_message_no = %s WHERE id = %s", count, count, room)
-    it.sql(
+def fill(env: Environment, count: int) -> tuple[int, list[Account]]:
+    """Create a room with `count` messages by ten accounts. Return it and its members."""
+    accounts, (room,) = env.accounts(CLIENTS), env.rooms(1)
+    env.join([(room, account.id) for account in accounts])
+    env.sql("UPDATE rooms SET last_seq = %s, last_message_no = %s WHERE id = %s", count, count, room)
+    env.sql(
         "INSERT INTO events (room_id, seq, kind, user_id, body, message_no, request_id, created_at) "
         "SELECT %s, n, 1, %s + n %% 10, rpad('message ' || n, 100, '.'), n, 'history-' || to_char(n, 'FM00000000'), "
         "now() - make_interval(secs => %s - n) FROM generate_series(1, %s) AS n",
         room,
-        people[0].id,
+        accounts[0].id,
         count,
         count,
     )
-    it.settle()
-    return room, people
+    env.settle()
+    return room, accounts
 
 
-def get(url: str, reader: Person) -> bytes:
-    """One answer, which must have 50 messages."""
+def get(url: str, reader: Account) -> bytes:
+    """Fetch one page, which must have 50 messages."""
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {reader.token}"})
     with urllib.request.urlopen(request, timeout=10) as response:
         body: bytes = response.read()
     if body.count(b'"seq":') != 50:
-        raise Void(f"not 50 messages: {body[:200]!r}")
+        raise InvalidRun(f"not 50 messages: {body[:200]!r}")
     return body

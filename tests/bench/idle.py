@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from tests.bench import machine
+from tests.bench.environment import Environment, MeasuredServer, chat_server, chat_upgrade, go_live, reference
 from tests.bench.figures import Figures
-from tests.bench.wires import Crowd, Void, Wire, now, upgrade
-from tests.bench.world import Server, World, chat_server, chat_upgrade, go_live, reference
+from tests.bench.wires import InvalidRun, LoadClient, LoadClients, now, upgrade
 
 SOCKETS = 10_000
 EACH = 10
@@ -21,14 +21,14 @@ SETTLE_S = 2.0  # the server's start leaves 64 MiB, of its first hash, to be giv
 IDLE_S = 5.6
 
 
-def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
-    """Server and reference in turn."""
+def run(env: Environment, figures: Figures, *, runs: int, quick: bool) -> None:
+    """Measure server and reference in turn."""
     count = 500 if quick else SOCKETS
     seconds = 1.0 if quick else IDLE_S
-    people, rooms = it.people(count), it.rooms(count // EACH)
+    accounts, rooms = env.accounts(count), env.rooms(count // EACH)
     places = [rooms[n // EACH] for n in range(count)]
-    it.join(list(zip(places, (person.id for person in people), strict=True)))
-    it.settle()
+    env.join(list(zip(places, (account.id for account in accounts), strict=True)))
+    env.settle()
     figures.of("KiB a socket", ("≤", 1.2))
     figures.of("KiB a socket in the kernel, both ends")
     figures.of("connects/s", ("≥", 0.5))
@@ -36,15 +36,15 @@ def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
     figures.of("CPU µs a second and socket")
     figures.of("CPU ms a connect")
 
-    def resumed(crowd: Crowd, wires: Sequence[Wire]) -> None:
+    def resumed(load: LoadClients, clients: Sequence[LoadClient]) -> None:
         began = now()
-        go_live(crowd, list(zip(wires, places, strict=True)))
+        go_live(load, list(zip(clients, places, strict=True)))
         figures.add("resumes/s", count / (now() - began))
 
     for _ in range(runs):
         measure(
-            chat_server(it, PING_INTERVAL_S=str(PING_INTERVAL_S)),
-            lambda server: [chat_upgrade(server, person) for person in people],
+            chat_server(env, PING_INTERVAL_S=str(PING_INTERVAL_S)),
+            lambda server: [chat_upgrade(server, account) for account in accounts],
             resumed,
             seconds,
             figures.add,
@@ -59,29 +59,29 @@ def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
 
 
 def measure(
-    starting: AbstractContextManager[Server],
-    requests: Callable[[Server], list[bytes]],
-    then: Callable[[Crowd, Sequence[Wire]], None] | None,
+    starting: AbstractContextManager[MeasuredServer],
+    requests: Callable[[MeasuredServer], list[bytes]],
+    then: Callable[[LoadClients, Sequence[LoadClient]], None] | None,
     seconds: float,
     note: Callable[[str, float], None],
 ) -> None:
-    """One server: connects, does nothing for a while, ends."""
-    with starting as server, Crowd(server.port, pings=True) as crowd:
+    """Measure one server: connect, stay idle for a while, end."""
+    with starting as server, LoadClients(server.port, pings=True) as load:
         asked = requests(server)
-        crowd.quiet(SETTLE_S)
+        load.quiet(SETTLE_S)
         memory, kernel, before, began = server.memory_kib(), machine.kernel_kib(), server.spent(), now()
-        wires = crowd.open(asked, hello=then is not None)
+        clients = load.open(asked, hello=then is not None)
         elapsed, spent = now() - began, server.spent() - before
-        note("connects/s", len(wires) / elapsed)
-        note("CPU ms a connect", spent.server / len(wires) * 1e3)
+        note("connects/s", len(clients) / elapsed)
+        note("CPU ms a connect", spent.server / len(clients) * 1e3)
         if then is not None:
-            then(crowd, wires)
-        crowd.quiet(0.5)
-        note("KiB a socket", (server.memory_kib() - memory) / len(wires))
-        note("KiB a socket in the kernel, both ends", (machine.kernel_kib() - kernel) / len(wires))
-        before, crowd.pinged, began = server.spent(), 0, now()
-        crowd.quiet(seconds)
+            then(load, clients)
+        load.quiet(0.5)
+        note("KiB a socket", (server.memory_kib() - memory) / len(clients))
+        note("KiB a socket in the kernel, both ends", (machine.kernel_kib() - kernel) / len(clients))
+        before, load.pinged, began = server.spent(), 0, now()
+        load.quiet(seconds)
         spent, elapsed = server.spent() - before, now() - began
-        if seconds > PING_INTERVAL_S and crowd.pinged < len(wires):
-            raise Void(f"{crowd.pinged} pings for {len(wires)} sockets")
-        note("CPU µs a second and socket", spent.server / elapsed / len(wires) * 1e6)
+        if seconds > PING_INTERVAL_S and load.pinged < len(clients):
+            raise InvalidRun(f"{load.pinged} pings for {len(clients)} sockets")
+        note("CPU µs a second and socket", spent.server / elapsed / len(clients) * 1e6)

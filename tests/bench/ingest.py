@@ -9,10 +9,10 @@ Reference: pgbench with the same lock and append of a single row, prepared, one 
 from collections.abc import Sequence
 
 from chat.db.statements import statement
+from tests.bench.environment import Environment, MeasuredServer, chat_server, chat_upgrade, go_live
 from tests.bench.figures import Figures, percentile
 from tests.bench.tools import pgbench, prepared
-from tests.bench.wires import Author, Crowd, Void, Wire, Witness, now
-from tests.bench.world import Server, World, chat_server, chat_upgrade, go_live
+from tests.bench.wires import Author, InvalidRun, LoadClient, LoadClients, Witness, now
 
 SENDERS, ROOMS = 64, 50
 IN_FLIGHT = (1, 4, 16)
@@ -22,50 +22,50 @@ PGBENCH_S = 3.0  # its first executions of a statement are planned, in each clie
 WAIT_S = 10.0
 
 
-def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
-    """All levels, and pgbench between them, `runs` times over."""
+def run(env: Environment, figures: Figures, *, runs: int, quick: bool) -> None:
+    """Run all levels, and pgbench between them, `runs` times."""
     seconds = 0.5 if quick else RUN_S
-    rooms, people = it.rooms(ROOMS), it.people(SENDERS + ROOMS)
-    it.join([(rooms[n % ROOMS], person.id) for n, person in enumerate(people[:SENDERS])])
-    it.join(list(zip(rooms, (person.id for person in people[SENDERS:]), strict=True)))
+    rooms, accounts = env.rooms(ROOMS), env.accounts(SENDERS + ROOMS)
+    env.join([(rooms[n % ROOMS], account.id) for n, account in enumerate(accounts[:SENDERS])])
+    env.join(list(zip(rooms, (account.id for account in accounts[SENDERS:]), strict=True)))
     for level, clients in zip(IN_FLIGHT, CLIENTS, strict=True):
         figures.of(
             f"acked/s, {level} in flight each; pgbench {clients}", ("≥", 1.0) if clients == CLIENTS[-1] else None
         )
     # pgbench writes to rooms of its own: the server would have to find out what it wrote, and deliver it.
-    theirs, writers = it.rooms(ROOMS), it.people(SENDERS)
-    it.join([(theirs[n % ROOMS], person.id) for n, person in enumerate(writers)])
+    theirs, writers = env.rooms(ROOMS), env.accounts(SENDERS)
+    env.join([(theirs[n % ROOMS], account.id) for n, account in enumerate(writers)])
     script = append_script(theirs[0], writers[0].id)
-    it.settle()
-    with chat_server(it) as server, Crowd(server.port) as crowd:
-        wires = crowd.open(chat_upgrade(server, person) for person in people)
-        authors = [Author(wire, rooms[n % ROOMS], f"{n}") for n, wire in enumerate(wires[:SENDERS])]
-        readers = wires[SENDERS:]
-        go_live(crowd, list(zip(readers, rooms, strict=True)))
-        measure(it, server, crowd, authors, readers, 1, 0.3, "", Figures())
+    env.settle()
+    with chat_server(env) as server, LoadClients(server.port) as load:
+        sockets = load.open(chat_upgrade(server, account) for account in accounts)
+        authors = [Author(client, rooms[n % ROOMS], f"{n}") for n, client in enumerate(sockets[:SENDERS])]
+        readers = sockets[SENDERS:]
+        go_live(load, list(zip(readers, rooms, strict=True)))
+        measure(env, server, load, authors, readers, 1, 0.3, "", Figures())
         for _ in range(runs):
             for level, clients in zip(IN_FLIGHT, CLIENTS, strict=True):
                 name = f"acked/s, {level} in flight each; pgbench {clients}"
-                measure(it, server, crowd, authors, readers, level, seconds, name, figures)
-                figures.compare(name, pgbench(it.url, script, clients=clients, seconds=PGBENCH_S))
+                measure(env, server, load, authors, readers, level, seconds, name, figures)
+                figures.compare(name, pgbench(env.url, script, clients=clients, seconds=PGBENCH_S))
 
 
 def measure(
-    it: World,
-    server: Server,
-    crowd: Crowd,
+    env: Environment,
+    server: MeasuredServer,
+    load: LoadClients,
     authors: Sequence[Author],
-    readers: Sequence[Wire],
+    readers: Sequence[LoadClient],
     level: int,
     seconds: float,
     name: str,
     figures: Figures,
 ) -> None:
-    """One run at one level."""
+    """Run one level once."""
     for author in authors:
         author.reset(author.run + 1)
     witnesses = [Witness(reader) for reader in readers]
-    commits, before, began = it.commits(), server.spent(), now()
+    commits, before, began = env.commits(), server.spent(), now()
     end = began + seconds
     while True:
         going = now() < end
@@ -74,23 +74,23 @@ def measure(
                 author.say([now()] * free)
         if not going and all(author.acked == author.said for author in authors):
             break
-        crowd.pull(0.05)
+        load.pull(0.05)
         if now() > end + WAIT_S:
-            raise Void("not all was acked")
+            raise InvalidRun("not all was acked")
     elapsed = now() - began
     said = sum(author.said for author in authors)
     while sum(witness.count for witness in witnesses) < said:
-        crowd.pull(0.05)
+        load.pull(0.05)
         if now() > end + WAIT_S:
-            raise Void("not all was delivered")
+            raise InvalidRun("not all was delivered")
     spent = server.spent() - before
-    commits = it.commits() - commits
+    commits = env.commits() - commits
     for author in authors:
         author.check()
     for witness in witnesses:
         seqs = [each["seq"] for each in witness.frames()]
         if seqs != list(range(seqs[0], seqs[0] + len(seqs))):
-            raise Void("a room's numbers have a hole")
+            raise InvalidRun("a room's numbers have a hole")
     waited = sorted(delay for author in authors for delay in author.ack_delays())
     figures.add(name, said / elapsed)
     for share, label in ((0.5, "p50"), (0.99, "p99"), (0.999, "p99.9")):
@@ -102,7 +102,7 @@ def measure(
 
 
 def append_script(room: int, user: int) -> str:
-    """sql/events/append.sql for one row, of a random sender of ours in his room."""
+    """sql/events/append.sql for one row, of a random sender in its room."""
     text = "message".ljust(100, ".")
     append = prepared(
         statement("events/append"),

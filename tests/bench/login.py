@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 from tests.actors import PASSWORD, ROOT
 from tests.bench import machine
+from tests.bench.environment import Environment, chat_server, chat_upgrade, go_live
 from tests.bench.figures import Figures, percentile
 from tests.bench.rooms import Shape, offer
-from tests.bench.wires import Author, Crowd, Marks, Void, Wire, Witness, check_room, delays, now
-from tests.bench.world import World, chat_server, chat_upgrade, go_live
+from tests.bench.wires import Author, InvalidRun, LoadClient, LoadClients, Marks, Witness, check_room, delays, now
 
 ROOMS, EACH = 50, 10
 RATE = 500.0
@@ -27,14 +27,14 @@ WAIT_S = 10.0
 
 
 class LogIns:
-    """Connections that log in, again and again; closed at the end, or the server would: it waits 15 s for a request."""
+    """Connections that log in repeatedly. They are closed at the end: the server waits only 15 s for a request."""
 
-    def __init__(self, crowd: Crowd, port: int, emails: Sequence[str]) -> None:
+    def __init__(self, load: LoadClients, port: int, emails: Sequence[str]) -> None:
         self.done = 0
         self._more = True
-        self._crowd = crowd
+        self._load = load
         self._requests = [self._request(port, email) for email in emails]
-        self._wires = [crowd.plain() for _ in emails]
+        self._clients = [load.plain() for _ in emails]
 
     def _request(self, port: int, email: str) -> bytes:
         body = json.dumps({"email": email, "password": PASSWORD})
@@ -42,17 +42,17 @@ class LogIns:
         return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
     def begin(self) -> None:
-        for wire, request in zip(self._wires, self._requests, strict=True):
-            self._log_in(wire, request)
+        for client, request in zip(self._clients, self._requests, strict=True):
+            self._log_in(client, request)
 
     def end(self) -> None:
-        """Lets what is under way come to its end, and hangs up."""
+        """Let the requests in flight end, and close the connections."""
         self._more = False
-        self._crowd.quiet(0.5)
-        for wire in self._wires:
-            self._crowd.close(wire)
+        self._load.quiet(0.5)
+        for client in self._clients:
+            self._load.close(client)
 
-    def _log_in(self, wire: Wire, request: bytes) -> None:
+    def _log_in(self, client: LoadClient, request: bytes) -> None:
         heard = bytearray()
 
         def take(_: float, chunk: memoryview) -> None:
@@ -60,35 +60,35 @@ class LogIns:
             if not heard.endswith(b"}}"):
                 return
             if not heard.startswith(b"HTTP/1.1 200"):
-                raise Void(f"no log-in: {bytes(heard[:300])!r}")
+                raise InvalidRun(f"no log-in: {bytes(heard[:300])!r}")
             self.done += 1
             if self._more:
-                self._log_in(wire, request)
+                self._log_in(client, request)
 
-        wire.take = take
-        wire.write(request)
+        client.take = take
+        client.write(request)
 
 
-def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
-    """Without, with, alone; `runs` times over."""
+def run(env: Environment, figures: Figures, *, runs: int, quick: bool) -> None:
+    """Measure the chat without and with log-ins, and the hash alone, `runs` times."""
     seconds = 1.0 if quick else RUN_S
-    rooms, people = it.rooms(ROOMS), it.people(ROOMS * (EACH + 1))
-    it.join([(rooms[n % ROOMS], person.id) for n, person in enumerate(people)])
-    it.settle()
-    emails = [row[0] for row in it.sql("SELECT email FROM users WHERE NOT is_bot ORDER BY id LIMIT %s", CONNECTIONS)]
+    rooms, accounts = env.rooms(ROOMS), env.accounts(ROOMS * (EACH + 1))
+    env.join([(rooms[n % ROOMS], account.id) for n, account in enumerate(accounts)])
+    env.settle()
+    emails = [row[0] for row in env.sql("SELECT email FROM users WHERE NOT is_bot ORDER BY id LIMIT %s", CONNECTIONS)]
     figures.of("log-ins/s")
     figures.of("chat p99 ms with log-ins (reference: without)", ("≤", 2))
-    with chat_server(it) as server, Crowd(server.port) as crowd:
-        wires = crowd.open(chat_upgrade(server, person) for person in people)
-        readers = [[wires[n] for n in range(room, len(wires), ROOMS)] for room in range(ROOMS)]
-        go_live(crowd, [(wire, room) for room, each in zip(rooms, readers, strict=True) for wire in each[1:]])
+    with chat_server(env) as server, LoadClients(server.port) as load:
+        clients = load.open(chat_upgrade(server, account) for account in accounts)
+        readers = [[clients[n] for n in range(room, len(clients), ROOMS)] for room in range(ROOMS)]
+        go_live(load, [(client, room) for room, each in zip(rooms, readers, strict=True) for client in each[1:]])
         authors = [Author(each[0], room, f"{room}") for room, each in zip(rooms, readers, strict=True)]
-        shape = Shape(crowd, authors, [each[1:] for each in readers], server, acks=True)
+        shape = Shape(load, authors, [each[1:] for each in readers], server, acks=True)
         chat(shape, 0.5)
         for _ in range(runs):
             calm, _, _ = chat(shape, seconds)
             figures.compare("chat p99 ms with log-ins (reference: without)", percentile(calm, 0.99) * 1e3)
-            busy, rate, cpu = chat(shape, seconds, LogIns(crowd, server.port, emails))
+            busy, rate, cpu = chat(shape, seconds, LogIns(load, server.port, emails))
             figures.add("chat p99 ms with log-ins (reference: without)", percentile(busy, 0.99) * 1e3)
             figures.add("chat p50 ms with log-ins (reference: without)", percentile(busy, 0.5) * 1e3)
             figures.compare("chat p50 ms with log-ins (reference: without)", percentile(calm, 0.5) * 1e3)
@@ -102,21 +102,23 @@ def chat(shape: Shape, seconds: float, log_ins: LogIns | None = None) -> tuple[l
     for author in shape.authors:
         author.reset(author.run + 1)
     witnesses = [Witness(each[0]) for each in shape.readers]
-    sample = [[Marks(wire) for wire in each[1:]] for each in shape.readers]
+    sample = [[Marks(client) for client in each[1:]] for each in shape.readers]
     before, began = shape.server.spent(), now()
     if log_ins:
         log_ins.begin()
-    offer(shape.crowd, shape.authors, began, RATE, round(RATE * seconds))
+    offer(shape.load, shape.authors, began, RATE, round(RATE * seconds))
     done, elapsed = (log_ins.done if log_ins else 0), now() - began
     spent = shape.server.spent() - before
     deadline = now() + WAIT_S
     while any(
-        witness.count < author.said or author.acked < author.said or any(wire.got < len(witness.data) for wire in each)
+        witness.count < author.said
+        or author.acked < author.said
+        or any(client.got < len(witness.data) for client in each)
         for witness, author, each in zip(witnesses, shape.authors, shape.readers, strict=True)
     ):
-        shape.crowd.pull(0.05)
+        shape.load.pull(0.05)
         if now() > deadline:
-            raise Void("not all was delivered")
+            raise InvalidRun("not all was delivered")
     if log_ins:
         log_ins.end()
     waited: list[float] = []

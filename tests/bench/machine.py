@@ -1,4 +1,4 @@
-"""What the kernel says of processes (CPU time, memory), and of the machine. Linux: everything is in /proc."""
+"""CPU time and memory of processes, and facts about the machine, from /proc (Linux only)."""
 
 import os
 import platform
@@ -19,12 +19,12 @@ SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]  # the same one where there is only
 
 
 def pin(core: int) -> Callable[[], None]:
-    """What a child has to call to stay on a core: for `preexec_fn`."""
+    """A `preexec_fn` that pins a child process to a core."""
     return lambda: os.sched_setaffinity(0, {core})
 
 
 def open_many_files() -> None:
-    """As many sockets as the system allows; children inherit it."""
+    """Raise the limit of open files as far as the system allows. Children inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -55,7 +55,7 @@ def cpu_s(pids: Iterable[int]) -> dict[int, float]:
 
 
 def memory_kib(pid: int) -> float:
-    """What belongs to a process and to nobody else, KiB: no shared libraries."""
+    """Memory that only this process uses, in KiB, without shared libraries."""
     found = re.findall(r"^Private_\w+: +(\d+) kB", (PROC / str(pid) / "smaps_rollup").read_text(), re.M)
     return float(sum(map(int, found)))
 
@@ -68,7 +68,7 @@ def kernel_kib() -> float:
 
 
 def postgres_pids(database: str) -> list[int]:
-    """PostgreSQL's processes that work for a database: its backends, and those that write for all."""
+    """PostgreSQL's processes that work for a database: its backends, and the shared writers."""
     shared = ("walwriter", "checkpointer", "background writer")
     return [
         pid
@@ -78,7 +78,7 @@ def postgres_pids(database: str) -> list[int]:
 
 
 def rabbitmq_pids() -> list[int]:
-    """RabbitMQ's process, the whole of it."""
+    """RabbitMQ's processes."""
     return [pid for pid, line in _commands() if "beam" in line and "rabbit" in line]
 
 

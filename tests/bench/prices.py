@@ -1,15 +1,15 @@
 """What the guarantees of an append cost in PostgreSQL: `python -m tests.bench --prices`. Not part of the table.
 
 A batch of 256 rows, planned once, by one connection that does not wait for the disk: CPU time of PostgreSQL. Each line
-leaves one thing more away, in a database of its own; the last one only numbers and inserts, and asks nobody.
+leaves out one thing more, all in one scratch database. The last one only numbers and inserts, and checks nothing.
 """
 
 import psycopg2
 
 from chat.db.statements import statement
 from tests.bench import machine
+from tests.bench.environment import Environment
 from tests.bench.figures import Figures
-from tests.bench.world import World
 
 ROWS = 256
 BATCHES = 60
@@ -25,7 +25,7 @@ WITHOUT = {
     "ALTER TABLE rooms DROP CONSTRAINT rooms_messages_are_events; "
     "ALTER TABLE members DROP CONSTRAINT members_read_message_no_counts",
     "nor the index of messages": "DROP INDEX events_messages",
-    "nor verdicts: numbers and inserts": "",
+    "nor statuses: numbers and inserts": "",
 }
 
 BARE = """
@@ -52,22 +52,24 @@ RETURNING room_id, seq, kind, user_id, body, message_no, request_id, created_at
 """
 
 
-def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
-    """Leaves away one thing after the other."""
-    rooms, people = it.rooms(50), it.people(100)
-    it.join([(room, person.id) for room in rooms for person in people])
+def run(env: Environment, figures: Figures, *, runs: int, quick: bool) -> None:
+    """Leave out one thing after the other."""
+    rooms, accounts = env.rooms(50), env.accounts(100)
+    env.join([(room, account.id) for room in rooms for account in accounts])
     for label, change in WITHOUT.items():
         if change:
-            it.sql(change)
-        it.settle()
-        sql = BARE if "verdicts" in label else statement("events/append")
+            env.sql(change)
+        env.settle()
+        sql = BARE if "statuses" in label else statement("events/append")
         for turn in range(runs):
-            figures.add(f"µs a row, {label}", price(it, sql, rooms, [person.id for person in people], f"{label}{turn}"))
+            figures.add(
+                f"µs a row, {label}", price(env, sql, rooms, [account.id for account in accounts], f"{label}{turn}")
+            )
 
 
-def price(it: World, sql: str, rooms: list[int], users: list[int], name: str) -> float:
+def price(env: Environment, sql: str, rooms: list[int], users: list[int], name: str) -> float:
     """PostgreSQL's CPU µs for a row."""
-    connection = psycopg2.connect(it.url, options=OPTIONS)
+    connection = psycopg2.connect(env.url, options=OPTIONS)
     connection.autocommit = True
     with connection.cursor() as cursor:
         calls = []

@@ -1,7 +1,7 @@
 """What the workloads are compared with: `python -m tests.bench.references NAME PORT [ARGUMENT …]`.
 
-Each does the least that a program in this language can do for the same work: nothing is stored, nobody is asked who
-he is. They are not meant to be good servers.
+Each does the least that a program in this language can do for the same work: nothing is stored, and no user
+is authenticated. They are not meant to be good servers.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ def broadcast(port: int, size: str) -> None:
 
 
 def relay(port: int) -> None:
-    """aiohttp: what one socket of a room says, each socket of the room that listens is sent, after another."""
+    """aiohttp: each message of a socket is sent to all listening sockets of its room, one after another."""
     rooms: defaultdict[int, list[web.WebSocketResponse]] = defaultdict(list)
 
     async def join(request: web.Request) -> web.StreamResponse:
@@ -77,7 +77,7 @@ def relay(port: int) -> None:
 
 
 def hold(port: int, ping_interval_s: str) -> None:
-    """aiohttp: websockets that nobody speaks to but with pings."""
+    """aiohttp: websockets that get pings and nothing else."""
 
     async def stay(request: web.Request) -> web.StreamResponse:
         if "Upgrade" not in request.headers:

@@ -1,7 +1,8 @@
 """rooms: 5,000 sockets in 500 rooms of ten, an open loop in rising steps until p99 is above 200 ms.
 
-One author a room besides (he hears his acks alone) says something when it is due, whether the server keeps up or not;
-a delay counts from that moment, at each of the ten. A step is sustained when all is delivered, and 99 of 100 in time.
+Each room also has one author, which gets only its acks. It sends each message when it is due, whether the server keeps
+up or not. A delay counts from that moment, at each of the ten. A step is sustained if all messages are delivered, and
+99 of 100 in time.
 
 Reference: a bare aiohttp relay of the same shape, one send after another, nothing stored, no acks.
 """
@@ -9,9 +10,21 @@ Reference: a bare aiohttp relay of the same shape, one send after another, nothi
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tests.bench.environment import Environment, MeasuredServer, Spent, chat_server, chat_upgrade, go_live, reference
 from tests.bench.figures import Figures, percentile
-from tests.bench.wires import Author, Crowd, Marks, TooMuch, Void, Wire, Witness, check_room, delays, now, upgrade
-from tests.bench.world import Server, Spent, World, chat_server, chat_upgrade, go_live, reference
+from tests.bench.wires import (
+    Author,
+    InvalidRun,
+    LoadClient,
+    LoadClients,
+    Marks,
+    Overloaded,
+    Witness,
+    check_room,
+    delays,
+    now,
+    upgrade,
+)
 
 ROOMS = 500
 EACH = 10
@@ -22,24 +35,24 @@ COARSE, FINE = 1.4, 1.12
 LATE_S = 3.0  # after a step, what is not there is not waited for
 
 
-class Late(Void):
-    """The step was too much: not void, but not sustained."""
+class TooLate(InvalidRun):
+    """The step was too much: the run is valid, but the rate was not sustained."""
 
 
 @dataclass
 class Shape:
-    """The wires of one server: for each room its author and its readers."""
+    """The clients of one server: the author and the readers of each room."""
 
-    crowd: Crowd
+    load: LoadClients
     authors: list[Author]
-    readers: list[list[Wire]]
-    server: Server
+    readers: list[list[LoadClient]]
+    server: MeasuredServer
     acks: bool
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a sustained step gave."""
+    """The figures of a sustained step."""
 
     rate: float
     deliveries_per_s: float
@@ -48,20 +61,25 @@ class Step:
     messages: int
 
 
-def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
-    """Finds the last sustained step, `runs` times for each of the two."""
+def run(env: Environment, figures: Figures, *, runs: int, quick: bool) -> None:
+    """Find the last sustained step, `runs` times for each of the two servers."""
     count = 50 if quick else ROOMS
     seconds = 0.5 if quick else STEP_S
-    rooms, people = it.rooms(count), it.people(count * (EACH + 1))
-    it.join([(rooms[n % count], person.id) for n, person in enumerate(people)])
-    it.settle()
+    rooms, accounts = env.rooms(count), env.accounts(count * (EACH + 1))
+    env.join([(rooms[n % count], account.id) for n, account in enumerate(accounts)])
+    env.settle()
     figures.of("deliveries/s sustained", ("≥", 0.5))
-    with chat_server(it) as server, Crowd(server.port) as crowd, reference("relay") as bare, Crowd(bare.port) as others:
-        wires = crowd.open(chat_upgrade(server, person) for person in people)
-        readers = [[wires[n] for n in range(room, len(wires), count)] for room in range(count)]
-        go_live(crowd, [(wire, room) for room, each in zip(rooms, readers, strict=True) for wire in each[1:]])
+    with (
+        chat_server(env) as server,
+        LoadClients(server.port) as load,
+        reference("relay") as bare,
+        LoadClients(bare.port) as others,
+    ):
+        clients = load.open(chat_upgrade(server, account) for account in accounts)
+        readers = [[clients[n] for n in range(room, len(clients), count)] for room in range(count)]
+        go_live(load, [(client, room) for room, each in zip(rooms, readers, strict=True) for client in each[1:]])
         ours = Shape(
-            crowd,
+            load,
             [Author(each[0], room, f"{room}") for room, each in zip(rooms, readers, strict=True)],
             [each[1:] for each in readers],
             server,
@@ -73,7 +91,7 @@ def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
         )
         theirs = Shape(
             others,
-            [Author(wire, n, f"{n}") for n, wire in enumerate(spoken)],
+            [Author(client, n, f"{n}") for n, client in enumerate(spoken)],
             [heard[n * EACH : (n + 1) * EACH] for n in range(count)],
             bare,
             acks=False,
@@ -95,52 +113,52 @@ def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
 
 
 def sustained(shape: Shape, seconds: float, first: float) -> Step:
-    """The last step that was: from `first` up by large steps, then from the last good one by small ones."""
+    """The last sustained step: from `first` up by large steps, then from the last good one by small ones."""
     best = climb(lambda rate: step(shape, rate, seconds), first, COARSE)
     return climb(lambda rate: step(shape, rate, seconds), best.rate * FINE, FINE, best)
 
 
 def climb(attempt: Callable[[float], Step], rate: float, factor: float, best: Step | None = None) -> Step:
-    """The last step before one is too much. Where the first already is, it goes down."""
+    """The last step before one is too much. If the first one already is, the rate goes down."""
     while True:
         try:
             best = attempt(rate)
             rate *= factor
-        except (Late, TooMuch) as reason:
+        except (TooLate, Overloaded) as reason:
             if best is not None:
                 return best
             rate /= factor
             if rate < 10:
-                raise Void(f"not even {rate:.0f} messages/s: {reason}") from None
+                raise InvalidRun(f"not even {rate:.0f} messages/s: {reason}") from None
 
 
 def step(shape: Shape, rate: float, seconds: float) -> Step:
-    """Some seconds at one rate. Raises `Late`."""
-    crowd, authors = shape.crowd, shape.authors
+    """Run some seconds at one rate. Raises `TooLate`."""
+    load, authors = shape.load, shape.authors
     for author in authors:
         author.reset(author.run + 1)
     witnesses = [Witness(each[0]) for each in shape.readers]
-    sample = [[Marks(wire) for wire in each[1:]] for each in shape.readers]
+    sample = [[Marks(client) for client in each[1:]] for each in shape.readers]
     total = round(rate * seconds)
     before, began = shape.server.spent(), now()
     try:
-        offer(crowd, authors, began, rate, total)
+        offer(load, authors, began, rate, total)
         deadline = began + seconds + LATE_S
         while any(witness.count < author.said for witness, author in zip(witnesses, authors, strict=True)) or any(
-            wire.got < len(witness.data)
+            client.got < len(witness.data)
             for witness, each in zip(witnesses, shape.readers, strict=True)
-            for wire in each
+            for client in each
         ):
-            crowd.pull(0.05)
+            load.pull(0.05)
             if now() > deadline:
-                raise Late("not all is delivered")
-    except (Late, TooMuch):
+                raise TooLate("not all is delivered")
+    except (TooLate, Overloaded):
         calm(shape)
         raise
     elapsed, spent = now() - began, shape.server.spent() - before
     if shape.acks:
         while any(author.acked < author.said for author in authors) and now() < deadline:
-            crowd.pull(0.05)
+            load.pull(0.05)
         for author in authors:
             author.check()
     waited: list[float] = []
@@ -151,26 +169,26 @@ def step(shape: Shape, rate: float, seconds: float) -> Step:
         for noted in (witness.marks, *(one.marks for one in marks)):
             waited += delays(noted, ends, author.due)
     if len(waited) != total * EACH:
-        raise Void(f"{len(waited)} of {total * EACH} deliveries")
+        raise InvalidRun(f"{len(waited)} of {total * EACH} deliveries")
     waited.sort()
     p99 = percentile(waited, 0.99)
     if p99 > LIMIT_S:
-        raise Late(f"p99 is {p99 * 1e3:.0f} ms")
+        raise TooLate(f"p99 is {p99 * 1e3:.0f} ms")
     return Step(rate, len(waited) / elapsed, p99, spent, total)
 
 
-def offer(crowd: Crowd, authors: Sequence[Author], began: float, rate: float, total: int) -> None:
-    """Says message n at `began` + n / `rate`, room by room in turn; a little late when the load itself is."""
+def offer(load: LoadClients, authors: Sequence[Author], began: float, rate: float, total: int) -> None:
+    """Send message n at `began` + n / `rate`, room by room in turn, or a little later if the load itself is late."""
     said = 0
     while said < total:
         due = min(total, int((now() - began) * rate) + 1)
         while said < due:
             authors[said % len(authors)].say([began + said / rate])
             said += 1
-        crowd.pull(max(0.0, began + said / rate - now()))
+        load.pull(max(0.0, began + said / rate - now()))
 
 
 def calm(shape: Shape) -> None:
-    """After a step that was too much: waits until nothing comes any more."""
-    while shape.crowd.pull(1.0):
+    """After a step that was too much, wait until nothing arrives any more."""
+    while shape.load.pull(1.0):
         pass

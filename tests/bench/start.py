@@ -10,36 +10,36 @@ import sys
 from secrets import token_hex
 
 from tests.actors import ROOT, free_port
+from tests.bench.environment import Environment, answers
 from tests.bench.figures import Figures
 from tests.bench.wires import now
-from tests.bench.world import World, answers
 
 IMPORTS = "import aiohttp.web, aiopg, aiormq, argon2, jwt, msgspec, email_validator"
 END_S = 15.0
 
 
-def run(it: World, figures: Figures, *, runs: int, quick: bool) -> None:
-    """In turn. Nothing is pinned: a start may use what there is."""
+def run(env: Environment, figures: Figures, *, runs: int, quick: bool) -> None:
+    """Measure server and reference in turn. Nothing is pinned: a start may use all cores."""
     figures.of("s to the first answer", ("≤", 4))
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     for number in range(runs + 1):
         began = now()
         subprocess.run([sys.executable, "-c", IMPORTS], cwd=ROOT, check=True)
         imported = now() - began
-        seconds = start(it)
+        seconds = start(env)
         if number:  # the first warms the file cache
             figures.compare("s to the first answer", imported)
             figures.add("s to the first answer", seconds)
 
 
-def start(it: World) -> float:
+def start(env: Environment) -> float:
     """Seconds from `make run` to an answer of /health/live."""
     port = free_port()
     settings = {
-        "DATABASE_URL": it.url,
-        "AMQP_URL": it.amqp_url,
+        "DATABASE_URL": env.url,
+        "AMQP_URL": env.amqp_url,
         "AMQP_PREFIX": f"bench-{token_hex(4)}.",
-        "JWT_SECRET": it.secret,
+        "JWT_SECRET": env.secret,
         "PORT": str(port),
     }
     began = now()

@@ -1,4 +1,4 @@
-"""Programs that others wrote: pgbench, which comes with PostgreSQL, and wrk."""
+"""External programs: pgbench, which comes with PostgreSQL, and wrk."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from devtools import packages
-from tests.bench.wires import Void
+from tests.bench.wires import InvalidRun
 
 PGBENCH_PLACES = "/usr/lib/postgresql/*/bin/pgbench"
 
@@ -51,7 +51,7 @@ def pgbench(url: str, script: str, *, clients: int, seconds: float) -> float | N
     rate = re.search(r"^tps = ([\d.]+)", done.stdout, re.M)
     failed = re.search(r"^number of failed transactions: (\d+)", done.stdout, re.M)
     if done.returncode or rate is None or (failed and int(failed[1])):
-        raise Void(f"pgbench: {(done.stderr or done.stdout)[-1000:]}")
+        raise InvalidRun(f"pgbench: {(done.stderr or done.stdout)[-1000:]}")
     return float(rate[1])
 
 
@@ -81,7 +81,7 @@ def wrk(url: str, *, connections: int, seconds: float, tokens: Sequence[str] = (
             ["apt-get", "-qq", "install", "-y", "--no-install-recommends", "wrk"], capture_output=True, check=False
         )
     if shutil.which("wrk") is None:
-        raise Void("wrk, a package of Debian's, is not installed")
+        raise InvalidRun("wrk, a package of Debian's, is not installed")
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         if len(tokens) == 1:
@@ -94,7 +94,7 @@ def wrk(url: str, *, connections: int, seconds: float, tokens: Sequence[str] = (
     rate = re.search(r"^Requests/sec: +([\d.]+)", done.stdout, re.M)
     slow = re.search(r"^ +99% +([\d.]+)(us|ms|s)", done.stdout, re.M)
     if done.returncode or rate is None or slow is None or re.search("Non-2xx|Socket errors", done.stdout):
-        raise Void(f"wrk: {(done.stderr or done.stdout)[-1000:]}")
+        raise InvalidRun(f"wrk: {(done.stderr or done.stdout)[-1000:]}")
     return Wrk(float(rate[1]), float(slow[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[slow[2]])
 
 

@@ -1,7 +1,7 @@
 """The load: raw websockets on one epoll. Bytes are counted, not parsed, so that the load costs less than the server.
 
 All sockets of a room get the same bytes. So one of them, the *witness*, is kept and parsed to the last frame after
-the run, and every other one must have got exactly as many bytes. A run where somebody did not is `Void`.
+the run, and every other one must have got exactly as many bytes. If one did not, the run raises `InvalidRun`.
 """
 
 import json
@@ -22,12 +22,12 @@ PING, PONG = b"\x89\x00", b"\x8a\x80\x00\x00\x00\x00"
 now = time.perf_counter
 
 
-class Void(Exception):
+class InvalidRun(Exception):
     """The run does not count: something was lost, refused or cut."""
 
 
-class TooMuch(Void):
-    """The server does not take in what is sent."""
+class Overloaded(InvalidRun):
+    """The server does not read fast enough what is sent."""
 
 
 def upgrade(port: int, path: str, *, token: str | None = None) -> bytes:
@@ -52,7 +52,7 @@ def frame(**fields: Any) -> bytes:
 
 
 def whole(data: bytes | bytearray, start: int = 0) -> Iterator[tuple[int, int]]:
-    """Where the payloads of the server's whole frames begin and end."""
+    """Yield where the payload of each complete frame begins and ends."""
     size = len(data)
     while start + 2 <= size:
         begin, length = start + 2, data[start + 1]
@@ -72,8 +72,8 @@ def parsed(data: bytes | bytearray) -> list[dict[str, Any]]:
     return [json.loads(data[begin:end]) for begin, end in whole(data)]
 
 
-class Wire:
-    """One websocket. `take(at, chunk)`, if there is one, sees what comes; else it is only counted."""
+class LoadClient:
+    """One websocket. If `take(at, chunk)` is set, it gets the received bytes; otherwise they are only counted."""
 
     __slots__ = ("fd", "got", "sock", "take")
 
@@ -88,53 +88,56 @@ class Wire:
         except BlockingIOError:
             sent = 0
         except ConnectionError as error:
-            raise Void(f"the server closed a socket ({error})") from None
+            raise InvalidRun(f"the server closed a socket ({error})") from None
         if sent < len(data):
-            raise TooMuch("the server does not read what is sent")
+            raise Overloaded("the server does not read what is sent")
 
 
-class Crowd:
-    """Many websockets. `pings`: the server's pings are answered; else they count as bytes that nobody expects."""
+class LoadClients:
+    """Many websockets.
+
+    pings: whether pings are answered. If not, they count as unexpected bytes.
+    """
 
     def __init__(self, port: int, *, pings: bool = False) -> None:
         self._port, self._pings = port, pings
         self._epoll = select.epoll()
-        self._wires: dict[int, Wire] = {}
+        self._clients: dict[int, LoadClient] = {}
         self._space = bytearray(SPACE)
         self._view = memoryview(self._space)
         self.pinged = 0
 
-    def __enter__(self) -> "Crowd":
+    def __enter__(self) -> "LoadClients":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for wire in self._wires.values():
+        for client in self._clients.values():
             # A reset leaves no port behind in TIME_WAIT: there are fewer ports than sockets in a whole benchmark.
-            wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            wire.sock.close()
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sock.close()
         self._epoll.close()
 
-    def plain(self) -> Wire:
+    def plain(self) -> LoadClient:
         """A connection without a request yet, which is not a websocket."""
         sock = socket.create_connection(("127.0.0.1", self._port))
         sock.setblocking(False)
-        wire = Wire(sock)
-        self._wires[wire.fd] = wire
-        self._epoll.register(wire.fd, select.EPOLLIN)
-        return wire
+        client = LoadClient(sock)
+        self._clients[client.fd] = client
+        self._epoll.register(client.fd, select.EPOLLIN)
+        return client
 
-    def close(self, wire: Wire) -> None:
-        """Ends one connection of the crowd."""
-        self._epoll.unregister(wire.fd)
-        del self._wires[wire.fd]
-        wire.sock.close()
+    def close(self, client: LoadClient) -> None:
+        """Close one connection."""
+        self._epoll.unregister(client.fd)
+        del self._clients[client.fd]
+        client.sock.close()
 
     # --- before the run: parsed, not measured ---------------------------------------------------------
 
-    def open(self, requests: Iterable[bytes], *, hello: bool = True) -> list[Wire]:
-        """Connects; each wire has its 101, and its first frame if there is to be a `hello`."""
-        opened: list[Wire] = []
-        waiting: dict[int, tuple[Wire, bytes, bytearray]] = {}
+    def open(self, requests: Iterable[bytes], *, hello: bool = True) -> list[LoadClient]:
+        """Connect. Each returned client has got its 101, and its first frame if `hello` is set."""
+        opened: list[LoadClient] = []
+        waiting: dict[int, tuple[LoadClient, bytes, bytearray]] = {}
         todo = iter(requests)
         deadline = now() + SETUP_S * 4
         while True:
@@ -144,35 +147,35 @@ class Crowd:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.connect_ex(("127.0.0.1", self._port))
-                wire = Wire(sock)
-                opened.append(wire)
-                self._wires[wire.fd] = wire
-                waiting[wire.fd] = (wire, request, bytearray())
-                self._epoll.register(wire.fd, select.EPOLLOUT)
+                client = LoadClient(sock)
+                opened.append(client)
+                self._clients[client.fd] = client
+                waiting[client.fd] = (client, request, bytearray())
+                self._epoll.register(client.fd, select.EPOLLOUT)
             if not waiting:
                 return opened
             if now() > deadline:
-                raise Void(f"{len(waiting)} handshakes did not end")
+                raise InvalidRun(f"{len(waiting)} handshakes did not end")
             for fd, event in self._epoll.poll(1.0):
                 if fd not in waiting:
                     self._read(fd)
                     continue
-                wire, request, heard = waiting[fd]
+                client, request, heard = waiting[fd]
                 if event & select.EPOLLOUT:
-                    wire.write(request)
+                    client.write(request)
                     self._epoll.modify(fd, select.EPOLLIN)
                     continue
-                heard += wire.sock.recv(65_536)
+                heard += client.sock.recv(65_536)
                 head, end, rest = bytes(heard).partition(b"\r\n\r\n")
                 if end and not head.startswith(b"HTTP/1.1 101"):
-                    raise Void(f"refused: {heard[:300]!r}")
+                    raise InvalidRun(f"refused: {heard[:300]!r}")
                 if not heard or (event & select.EPOLLHUP):
-                    raise Void("the server hung up in a handshake")
+                    raise InvalidRun("the server hung up in a handshake")
                 if end and (not hello or any(whole(rest))):
                     del waiting[fd]
 
-    def ask(self, questions: Sequence[tuple[Wire, bytes]], answers: int = 1) -> None:
-        """Sends each wire its frames and waits until it has so many whole frames of answer."""
+    def ask(self, questions: Sequence[tuple[LoadClient, bytes]], answers: int = 1) -> None:
+        """Send the frames of each client, and wait until each has got `answers` whole frames."""
         todo = iter(questions)
         waiting: dict[int, bytearray] = {}
         deadline = now() + SETUP_S * 4
@@ -182,66 +185,66 @@ class Crowd:
                 waiting[fd] += chunk
                 if sum(1 for _ in whole(waiting[fd])) >= answers:
                     if errors := [each for each in parsed(waiting.pop(fd)) if each.get("type") == 14]:
-                        raise Void(f"refused: {errors[0]}")
-                    self._wires[fd].take = None
+                        raise InvalidRun(f"refused: {errors[0]}")
+                    self._clients[fd].take = None
 
             return taken
 
         while True:
-            for wire, data in islice(todo, AT_ONCE - len(waiting)):
-                waiting[wire.fd] = bytearray()
-                wire.take = take(wire.fd)
-                wire.write(data)
+            for client, data in islice(todo, AT_ONCE - len(waiting)):
+                waiting[client.fd] = bytearray()
+                client.take = take(client.fd)
+                client.write(data)
             if not waiting:
                 return
             if now() > deadline:
-                raise Void(f"{len(waiting)} sockets got no answer")
+                raise InvalidRun(f"{len(waiting)} sockets got no answer")
             self.pull(1.0)
 
     # --- the run --------------------------------------------------------------------------------------
 
     def pull(self, timeout_s: float) -> int:
-        """Reads what there is, once; how many wires had something."""
+        """Read once what has arrived. Return how many clients had something to read."""
         events = self._epoll.poll(timeout_s, 16_384)
         for fd, _ in events:
             self._read(fd)
         return len(events)
 
     def _read(self, fd: int) -> None:
-        wire = self._wires[fd]
+        client = self._clients[fd]
         try:
-            size = wire.sock.recv_into(self._space)
+            size = client.sock.recv_into(self._space)
         except BlockingIOError:
             return
         except OSError as error:
-            raise Void(f"the server cut a socket ({error})") from None
+            raise InvalidRun(f"the server cut a socket ({error})") from None
         if not size:
-            raise Void("the server closed a socket")
+            raise InvalidRun("the server closed a socket")
         if self._pings and size == 2 and self._view[:2] == PING:
             self.pinged += 1
-            return wire.write(PONG)
-        wire.got += size
-        if wire.take is not None:
-            wire.take(now(), self._view[:size])
+            return client.write(PONG)
+        client.got += size
+        if client.take is not None:
+            client.take(now(), self._view[:size])
 
     def quiet(self, seconds: float) -> None:
-        """Reads (and answers pings) for so long."""
+        """Read, and answer pings, for some seconds."""
         end = now() + seconds
         while (left := end - now()) > 0:
             self.pull(left)
 
 
 class Witness:
-    """Keeps all that comes on a wire, and when."""
+    """Keeps all bytes that a client receives, and when they came."""
 
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
+    def __init__(self, client: LoadClient) -> None:
+        self.client = client
         self.data = bytearray()
         self.marks: list[tuple[float, int]] = []
         self.count = 0  # whole frames so far
         self._from = 0
-        wire.take = self._take
-        wire.got = 0
+        client.take = self._take
+        client.got = 0
 
     def _take(self, at: float, chunk: memoryview) -> None:
         self.data += chunk
@@ -260,13 +263,13 @@ class Witness:
 
 
 class Marks:
-    """Notes how many bytes a wire had at which moment."""
+    """Records how many bytes a client had received at which moment."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, client: LoadClient) -> None:
         self.marks: list[tuple[float, int]] = []
-        wire.take = self._take
-        wire.got = 0
-        self._wire = wire
+        client.take = self._take
+        client.got = 0
+        self._wire = client
 
     def _take(self, at: float, chunk: memoryview) -> None:
         self.marks.append((at, self._wire.got))
@@ -282,16 +285,16 @@ def delays(marks: list[tuple[float, int]], ends: list[int], due: Sequence[float]
 
 
 class Author:
-    """A wire that writes and hears only its acks: chat.v2, not resumed. Keeps them, and when they came."""
+    """A client of chat.v2 that writes. It resumes no room, so it gets only its acks, kept with their times."""
 
-    def __init__(self, wire: Wire, room_id: int, name: str) -> None:
-        self.wire, self.room_id, self._name = wire, room_id, name
+    def __init__(self, client: LoadClient, room_id: int, name: str) -> None:
+        self.client, self.room_id, self._name = client, room_id, name
         self.reset(0)
 
     def reset(self, run: int) -> None:
-        """Begins a new run: its clientIds are new."""
+        """Begin a new run, with new requestIds."""
         self.run = run
-        self._acks = Witness(self.wire)
+        self._acks = Witness(self.client)
         self.due: list[float] = []
 
     @property
@@ -303,10 +306,10 @@ class Author:
         return self._acks.count
 
     def say(self, due: Sequence[float]) -> None:
-        """Writes one message for each moment at which one was due."""
+        """Send one message for each moment at which one was due."""
         first = self.said
         self.due += due
-        self.wire.write(b"".join(self.message(first + each) for each in range(len(due))))
+        self.client.write(b"".join(self.message(first + each) for each in range(len(due))))
 
     def message(self, number: int) -> bytes:
         """100 bytes of text, a requestId of 24 characters."""
@@ -318,29 +321,29 @@ class Author:
         )
 
     def check(self) -> None:
-        """Every message has its ack, in order, and is new. Raises `Void`."""
+        """Check that every message has its ack, in order, as a new message. Raises `InvalidRun`."""
         acks = self._acks.frames()
         if len(acks) != self.said:
-            raise Void(f"{len(acks)} of {self.said} acks")
+            raise InvalidRun(f"{len(acks)} of {self.said} acks")
         for number, ack in enumerate(acks):
             if ack["type"] != 13 or not ack["requestId"].endswith(f"-{number:08}") or ack["duplicate"]:
-                raise Void(f"not the ack of message {number}: {ack}")
+                raise InvalidRun(f"not the ack of message {number}: {ack}")
 
     def ack_delays(self) -> Iterator[float]:
         """Seconds from when each message was due to its ack."""
         return delays(self._acks.marks, self._acks.ends(), self.due)
 
 
-def check_room(witness: Witness, crowd: Sequence[Wire], said: int) -> None:
-    """The witness heard each of the `said` messages once, numbered without a hole; the crowd as many bytes."""
+def check_room(witness: Witness, load: Sequence[LoadClient], said: int) -> None:
+    """Check that the witness got each of the `said` messages once, without a hole, and the others as many bytes."""
     frames = witness.frames()
     if len(frames) != said:
-        raise Void(f"{len(frames)} of {said} messages were delivered")
+        raise InvalidRun(f"{len(frames)} of {said} messages were delivered")
     for each, following in pairwise(frames):
         if following["seq"] != each["seq"] + 1:
-            raise Void(f"{following['seq']} came after {each['seq']}")
+            raise InvalidRun(f"{following['seq']} came after {each['seq']}")
     if len({each["chatmessage"] + each["requestId"] for each in frames}) != said:
-        raise Void("a message was delivered twice")
-    short = [wire for wire in crowd if wire.got != len(witness.data)]
+        raise InvalidRun("a message was delivered twice")
+    short = [client for client in load if client.got != len(witness.data)]
     if short:
-        raise Void(f"{len(short)} of {len(crowd)} sockets got other bytes than the one that was parsed")
+        raise InvalidRun(f"{len(short)} of {len(load)} sockets got other bytes than the one that was parsed")

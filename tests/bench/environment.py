@@ -1,4 +1,4 @@
-"""Where it happens: a scratch database with people and rooms put in by SQL, minted tokens, and a server on it."""
+"""The environment of a workload: a scratch database with accounts and rooms, signed tokens, and a server on it."""
 
 import http.client
 import os
@@ -18,21 +18,25 @@ from chat.auth.tokens import Tokens
 from devtools import schema
 from tests.actors import ROOT, free_port, password_hash
 from tests.bench import machine
-from tests.bench.wires import Crowd, Void, Wire, frame, now, upgrade
+from tests.bench.wires import InvalidRun, LoadClient, LoadClients, frame, now, upgrade
 
 FIRST_SEQ = 1_000_000  # rooms begin here, so that all numbers of a run are as long as one another
 START_S = 20.0
 HOUR = "3600"
 
 
-class Person(NamedTuple):
+class Account(NamedTuple):
     id: int
     token: str
 
 
 @dataclass
-class World:
-    """The database. `url` names it, `version` is PostgreSQL's."""
+class Environment:
+    """A scratch database.
+
+    url: its address.
+    version: the version of PostgreSQL.
+    """
 
     url: str
     amqp_url: str
@@ -42,7 +46,7 @@ class World:
     connection: Any
 
     def sql(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Runs a statement; its rows."""
+        """Run a statement and return its rows."""
         with self.connection.cursor() as cursor:
             cursor.execute(text, values or None)
             return list(cursor.fetchall()) if cursor.description else []
@@ -51,8 +55,8 @@ class World:
     def name(self) -> str:
         return self.url.rsplit("/", 1)[1].split("?")[0]
 
-    def people(self, count: int) -> list[Person]:
-        """So many new accounts, with tokens; all have the password of the tests."""
+    def accounts(self, count: int) -> list[Account]:
+        """Create accounts with tokens. All have the password of the tests."""
         prefix = token_hex(3)
         rows = self.sql(
             "INSERT INTO users (username, email, password_hash) "
@@ -64,10 +68,10 @@ class World:
             count,
         )
         tokens = Tokens(self.secret, ttl_s=86_400, epoch=self.epoch)
-        return [Person(row[0], tokens.issue(*row)[0]) for row in sorted(rows)]
+        return [Account(row[0], tokens.issue(*row)[0]) for row in sorted(rows)]
 
     def rooms(self, count: int) -> list[int]:
-        """So many new rooms, as if each had a million events."""
+        """Create rooms, numbered as if each had a million events."""
         rows = self.sql(
             "INSERT INTO rooms (name, last_seq, last_message_no) "
             "SELECT %s || n, %s, %s FROM generate_series(1, %s) AS n RETURNING id",
@@ -79,7 +83,7 @@ class World:
         return sorted(row[0] for row in rows)
 
     def join(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Makes (room, user) pairs members."""
+        """Insert (room, user) pairs as members."""
         self.sql(
             "INSERT INTO members (room_id, user_id) SELECT * FROM unnest(%s::bigint[], %s::bigint[])",
             [room for room, _ in pairs],
@@ -87,7 +91,7 @@ class World:
         )
 
     def settle(self) -> None:
-        """Statistics for the planner, and nothing left for the vacuum to begin within a run."""
+        """Vacuum and analyze, so that the planner has statistics and no vacuum starts during a run."""
         self.sql("VACUUM ANALYZE")
 
     def commits(self) -> int:
@@ -96,7 +100,7 @@ class World:
 
 
 @contextmanager
-def world() -> Iterator[World]:
+def environment() -> Iterator[Environment]:
     """A scratch database on the server of .env or the environment, dropped at the end."""
     found = config.load(dotenv=ROOT / ".env")
     with schema.scratch(found.database_url) as url:
@@ -104,10 +108,10 @@ def world() -> Iterator[World]:
         connection = psycopg2.connect(url)
         connection.autocommit = True
         try:
-            it = World(url, found.amqp_url, token_hex(32), "", "", connection)
-            it.epoch = it.sql("SELECT id::text FROM epoch")[0][0]
-            it.version = it.sql("SHOW server_version")[0][0].split()[0]
-            yield it
+            env = Environment(url, found.amqp_url, token_hex(32), "", "", connection)
+            env.epoch = env.sql("SELECT id::text FROM epoch")[0][0]
+            env.version = env.sql("SHOW server_version")[0][0].split()[0]
+            yield env
         finally:
             connection.close()
 
@@ -133,15 +137,15 @@ class Clocks(NamedTuple):
         )
 
 
-class Server:
-    """A running server, of whatever kind, on its core."""
+class MeasuredServer:
+    """A running server of any kind, on its own core."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, database: str = "") -> None:
         self.pid, self.port, self._database = process.pid, port, database
         self._rabbitmq = machine.rabbitmq_pids() if database else []
 
     def spent(self) -> Clocks:
-        """CPU time so far, of its process tree and of the services beside it; for the difference of two."""
+        """CPU time so far of its process tree and of the services. Subtract two of these for the time between."""
         return Clocks(
             machine.cpu_s(machine.tree(self.pid)),
             machine.cpu_s(machine.postgres_pids(self._database) if self._database else ()),
@@ -153,43 +157,43 @@ class Server:
 
 
 @contextmanager
-def chat_server(it: World, **settings: str) -> Iterator[Server]:
-    """`chat serve` on the world. No rate limit; no pings either, unless asked: they would come into the counts."""
+def chat_server(env: Environment, **settings: str) -> Iterator[MeasuredServer]:
+    """`chat serve` on the environment, without a rate limit. Pings are off by default: they would be counted."""
     port = free_port()
-    environment = {
-        "DATABASE_URL": it.url,
-        "AMQP_URL": it.amqp_url,
+    variables = {
+        "DATABASE_URL": env.url,
+        "AMQP_URL": env.amqp_url,
         "AMQP_PREFIX": f"bench-{token_hex(4)}.",
-        "JWT_SECRET": it.secret,
+        "JWT_SECRET": env.secret,
         "PORT": str(port),
         "RATE_LIMIT_PER_S": "0",
         "PING_INTERVAL_S": HOUR,
         "PING_TIMEOUT_S": HOUR,
         **settings,
     }
-    with child([sys.executable, "-m", "chat", "serve"], environment) as process:
+    with child([sys.executable, "-m", "chat", "serve"], variables) as process:
         answers(process, port, "/health/ready", whole='"broker":"ok"')
-        yield Server(process, port, it.name)
+        yield MeasuredServer(process, port, env.name)
 
 
 @contextmanager
-def reference(name: str, *args: object) -> Iterator[Server]:
+def reference(name: str, *args: object) -> Iterator[MeasuredServer]:
     """A server of references.py."""
     port = free_port()
     command = [sys.executable, "-m", "tests.bench.references", name, str(port), *map(str, args)]
     with child(command, {}) as process:
         answers(process, port)
-        yield Server(process, port)
+        yield MeasuredServer(process, port)
 
 
 @contextmanager
-def child(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process on the server's core; what it says is shown if it ends by itself. Killed at the end."""
+def child(command: list[str], variables: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process on the server's core, killed at the end. If it exits by itself, its output is shown."""
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, **environment},
+            env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
@@ -199,14 +203,14 @@ def child(command: list[str], environment: dict[str, str]) -> Iterator[subproces
             yield process
             if process.poll() is not None:
                 said.seek(0)
-                raise Void(f"{' '.join(command[1:4])} ended by itself: {said.read()[-2000:].decode()}")
+                raise InvalidRun(f"{' '.join(command[1:4])} ended by itself: {said.read()[-2000:].decode()}")
         finally:
-            process.kill()  # it has nothing to lose, and a good order for ten thousand sockets takes its time
+            process.kill()  # it has nothing to lose, and a graceful stop of ten thousand sockets takes long
             process.wait()
 
 
 def answers(process: subprocess.Popen[bytes], port: int, path: str = "/", whole: str = "") -> None:
-    """Waits until a server answers at `path`; with `whole` somewhere in the answer."""
+    """Wait until a server answers at `path` with `whole` somewhere in the answer."""
     deadline = now() + START_S
     while now() < deadline and process.poll() is None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_S)
@@ -217,14 +221,14 @@ def answers(process: subprocess.Popen[bytes], port: int, path: str = "/", whole:
         connection.close()
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.02)
-    raise Void("the server did not start")
+    raise InvalidRun("the server did not start")
 
 
-def go_live(crowd: Crowd, places: Sequence[tuple[Wire, int]]) -> None:
-    """Resumes the room for each wire."""
-    crowd.ask([(wire, frame(type=11, chatroomId=room, after=FIRST_SEQ)) for wire, room in places])
+def go_live(load: LoadClients, places: Sequence[tuple[LoadClient, int]]) -> None:
+    """Resume the room for each client."""
+    load.ask([(client, frame(type=11, chatroomId=room, after=FIRST_SEQ)) for client, room in places])
 
 
-def chat_upgrade(server: Server, person: Person) -> bytes:
-    """How a person opens a websocket of chat.v2."""
-    return upgrade(server.port, "/v1/ws", token=person.token)
+def chat_upgrade(server: MeasuredServer, account: Account) -> bytes:
+    """The request with which an account opens a websocket of chat.v2."""
+    return upgrade(server.port, "/v1/ws", token=account.token)
