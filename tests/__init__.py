@@ -1,1 +1,1 @@
-"""The suite. tests/test_x.py covers chat/x.py; actors.py has the people and servers that the tests talk to."""
+"""The suite. tests/PACKAGE/test_MODULE.py covers chat/PACKAGE/MODULE.py; support/ has what all tests share."""

@@ -1,4 +1,4 @@
-"""One scratch database, one server with a robot, for the whole session; names keep the tests apart."""
+"""One scratch database and one server with a bot for the whole session; names keep the tests apart."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -7,8 +7,13 @@ import pytest
 
 from chat import config
 from chat.config import Settings
+from chat.db.pool import Database
 from devtools import schema
-from tests.actors import ROOT, Chat, Person, StockService, robots, serving, settings_for
+from tests.support.client import Chat, Person
+from tests.support.proxy import Proxy
+from tests.support.server import InProcessServer, running_bot, serving
+from tests.support.settings import ROOT, settings_for
+from tests.support.stock_service import StockService
 
 hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine is no counter-example
 hypothesis.settings.load_profile("suite")
@@ -45,13 +50,13 @@ def settings(database_url: str, stocks: StockService) -> Settings:
 
 
 @pytest.fixture(scope="session")
-async def chat(settings: Settings) -> AsyncIterator[Chat]:
-    """The server that most tests talk to, and its robot."""
+async def chat(settings: Settings) -> AsyncIterator[InProcessServer]:
+    """The server that most tests talk to, and its bot."""
     async with serving(settings) as running:
         if settings.uses_memory_broker:
             yield running
         else:
-            async with robots(settings):
+            async with running_bot(settings):
                 yield running
 
 
@@ -63,3 +68,18 @@ async def alice(chat: Chat) -> Person:
 @pytest.fixture
 async def bob(chat: Chat) -> Person:
     return await chat.sign_up("bob")
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    database = Database(database_url, size=1, name="test")
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    """A proxy before PostgreSQL."""
+    async with Proxy.before(database_url) as proxy:
+        yield proxy

@@ -18,7 +18,13 @@ from chat.http import app_keys as keys
 from chat.lifecycle import StartupError
 from chat.protocol.frames import MAX_IN_FLIGHT_WRITES
 from devtools import schema
-from tests.actors import GENERAL, Chat, eventually, free_port, process, serving, settings_for, unique
+from tests.support.client import GENERAL
+from tests.support.names import unique
+from tests.support.processes import free_port
+from tests.support.server import process, serving
+from tests.support.settings import settings_for
+from tests.support.waiting import eventually
+from tests.support.websocket_bytes import upgrade_request
 
 
 def test_making_the_application_opens_nothing() -> None:
@@ -129,7 +135,7 @@ async def test_a_peer_that_does_not_answer_pings_is_dropped(database_url: str) -
         await alice.connects(autoping=False)
         bob = await chat.sign_up("bob")
         stays = await bob.connects()
-        hub = chat.app[keys.BACKEND].hub  # type: ignore[index]
+        hub = chat.app[keys.BACKEND].hub
         await eventually(lambda: alice.id not in hub.users())
         assert bob.id in hub.users()
         await stays.round_trip()
@@ -147,7 +153,7 @@ async def test_who_sends_too_fast_is_told_and_then_closed(database_url: str) -> 
         assert len(acked) <= 10
         await asyncio.sleep(error["retryMs"] / 1000)
         await wire.says("slower now", requestId="slow-now-1")
-        await wire.gets(type=13, requestId="slow-now-1")
+        await wire.expect(type=13, requestId="slow-now-1")
         for _ in range(200):
             await wire.says("does not heed it")
         assert await wire.closed() == 1008
@@ -168,12 +174,9 @@ async def test_a_reader_that_stops_reading_is_cut_and_nobody_else(database_url: 
     """Its buffer passes the cap: the others go on, and its memory is given back."""
     async with serving(settings_for(database_url, send_buffer_limit_bytes=65_536)) as chat:
         alice, bob = await chat.sign_up("alice"), await chat.sign_up("bob")
-        hub = chat.app[keys.BACKEND].hub  # type: ignore[index]
+        hub = chat.app[keys.BACKEND].hub
         _, writer = await asyncio.open_connection("127.0.0.1", int(chat.base_url.rsplit(":", 1)[1]), limit=1024)
-        writer.write(
-            f"GET /v1/ws?token={bob.token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
-        )
+        writer.write(upgrade_request(f"/v1/ws?token={bob.token}"))
         await eventually(lambda: bob.id in hub.users())
         wire = await alice.connects()
         await wire.resume(GENERAL, after=0)
@@ -194,7 +197,7 @@ async def test_a_reader_that_stops_reading_is_cut_and_nobody_else(database_url: 
 async def test_while_stopping_it_is_not_ready_and_takes_no_sockets(database_url: str) -> None:
     async with serving(settings_for(database_url)) as chat:
         alice = await chat.sign_up("alice")
-        chat.app[keys.STATE].stopping = True  # type: ignore[index]
+        chat.app[keys.STATE].stopping = True
         assert (await chat.asks("GET", "/health/ready", status=503))["status"] == "stopping"
         assert (await chat.asks("GET", "/health/live"))["status"] == "ok"
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
@@ -205,7 +208,7 @@ async def test_while_stopping_it_is_not_ready_and_takes_no_sockets(database_url:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_it_within_ten_seconds_with_exit_0(database_url: str, number: signal.Signals) -> None:
-    async with process("serve", settings_for(database_url)) as server, Chat.at(server) as chat:
+    async with process("serve", settings_for(database_url)) as server, server.client() as chat:
         alice = await chat.sign_up("alice")
         wires = [await alice.connects(v2=v2) for v2 in (True, False)]
         server.signal(number)
@@ -222,7 +225,7 @@ async def test_a_storm_of_one_socket_leaves_the_journal_to_the_others(database_u
         noisy, quiet = await alice.creates(), await bob.creates()
         storm, calm = await alice.connects(), await bob.connects()
         await calm.resume(quiet)
-        journal = chat.app[keys.WRITER]  # type: ignore[index]
+        journal = chat.app[keys.WRITER]
         most = []
         with contextlib.closing(psycopg2.connect(database_url)) as other, other.cursor() as cursor:
             cursor.execute("SELECT 1 FROM rooms WHERE id = %s FOR UPDATE", [noisy])
@@ -234,7 +237,7 @@ async def test_a_storm_of_one_socket_leaves_the_journal_to_the_others(database_u
                 await calm.hears(f"{number}")
                 most.append(journal.unfinished)
         assert 0 < max(most) <= MAX_IN_FLIGHT_WRITES + 1, f"{max(most)} writes of one socket filled the journal"
-        await eventually(lambda: sum(frame["type"] in (13, 14) for frame in storm.heard) == 1_000, 20)
+        await eventually(lambda: sum(frame["type"] in (13, 14) for frame in storm.heard) == 1_000, within_s=20)
 
 
 @pytest.mark.slow
@@ -260,7 +263,7 @@ async def test_who_asks_for_large_pages_and_takes_nothing_is_cut(
             await loop.sock_sendall(deaf, head.encode() * 5)
             port = deaf.getsockname()[1]
             assert is_held(port)
-            await eventually(lambda: not is_held(port), 20)
+            await eventually(lambda: not is_held(port), within_s=20)
         await wire.round_trip()
 
 

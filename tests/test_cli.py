@@ -22,7 +22,11 @@ from chat.db import migrations
 from chat.protocol.close_codes import CloseCode
 from devtools import __main__ as devtools
 from devtools import processes, schema
-from tests.actors import PATIENCE_S, ROOT, Chat, Process, eventually, free_port, process, settings_for
+from tests.support.client import Chat
+from tests.support.processes import children, free_port
+from tests.support.server import Process, process
+from tests.support.settings import ROOT, settings_for
+from tests.support.waiting import PATIENCE_S, eventually
 
 COMMANDS = {
     "chat": {"run", "serve", "bot", "db-migrate", "db-status", "db-rollback", "db-renew-epoch"},
@@ -181,11 +185,6 @@ async def test_a_stop_that_a_library_swallows_ends_the_start() -> None:
     assert starting.cancelled()
 
 
-def children(pid: int) -> list[int]:
-    """The pids of what a process has started."""
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def commands(running: Process) -> dict[str, int]:
     """The pids of what `chat run` has started, by their command."""
     pids = children(running.process.pid)
@@ -195,7 +194,7 @@ def commands(running: Process) -> dict[str, int]:
 async def both_run(running: Process) -> dict[str, int]:
     """Returns when server and bot are ready."""
     for said in ("listening on http://localhost:", "the bot listens"):
-        await eventually(lambda said=said: any(said in line for line in running.lines))  # type: ignore[misc]
+        await eventually(running.has_logged, said)
     pids = commands(running)
     assert pids.keys() == {"serve", "bot"}
     return pids

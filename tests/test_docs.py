@@ -22,8 +22,10 @@ from chat.errors import ChatError
 from chat.http.routes import ROUTES
 from chat.protocol import frames, schemas
 from chat.protocol.close_codes import CloseCode
-from tests.actors import ROOT, Chat, as_text, unique
-from tests.sources import modules
+from tests.support.client import Chat
+from tests.support.names import unique
+from tests.support.settings import ROOT, as_text
+from tests.support.sources import modules
 
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "tests").rglob("README.md")])
 README, API, PROTOCOL, ARCHITECTURE, OPERATIONS, CONTRIBUTING, CHANGELOG = (

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.sources import ROOT, modules
+from tests.support.settings import ROOT
+from tests.support.sources import modules
 
 # Which modules may know which library: names of modules, or of whole packages.
 LIBRARIES = {

@@ -17,7 +17,9 @@ import pytest
 from chat import config
 from chat.db import migrations
 from devtools import schema
-from tests.actors import ROOT, Chat, free_port
+from tests.support.client import Chat
+from tests.support.processes import free_port
+from tests.support.settings import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # pip may have to download everything
 UNTRACKED = (".*", "__pycache__", "build", "dist", "*.egg-info")

@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 
 from chat.http.routes import ROUTES
-from tests.actors import ROOT, Chat
+from tests.support.client import Chat
+from tests.support.settings import ROOT
 
 COLLECTION = ROOT / "postman" / "chat.postman_collection.json"
 NEWMAN = ROOT / ".node" / "node_modules" / ".bin" / "newman"

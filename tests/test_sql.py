@@ -16,8 +16,8 @@ from chat.db.rows import check_columns
 from chat.db.statements import SQL, prepare_sql
 from chat.eventlog.event import Event
 from devtools import schema
-from tests.actors import ROOT
-from tests.sources import modules
+from tests.support.settings import ROOT
+from tests.support.sources import modules
 
 SAMPLES: dict[str, Any] = {
     "bigint": 1,

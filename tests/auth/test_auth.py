@@ -18,7 +18,8 @@ from chat.auth.tokens import Tokens
 from chat.db.pool import Database
 from chat.domain import accounts as users
 from chat.errors import Unauthorized, Unavailable
-from tests.actors import Chat, unique
+from tests.support.client import Chat
+from tests.support.names import unique
 
 SECRET = "0123456789abcdef0123456789abcdef"
 EPOCH = "5f3c8a0e-0000-4000-8000-000000000000"
@@ -191,14 +192,6 @@ async def test_the_loop_goes_on_while_passwords_are_hashed(passwords: Passwords)
 
 
 # --- a hash with yesterday's parameters ---------------------------------------------------------------
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url, size=1, name="test")
-    await database.open()
-    yield database
-    await database.close()
 
 
 async def test_a_log_in_replaces_an_outdated_hash(db: Database, chat: Chat, passwords: Passwords) -> None:

@@ -16,9 +16,12 @@ import psycopg2
 from chat import config
 from chat.auth.tokens import Tokens
 from devtools import schema
-from tests.actors import ROOT, free_port, password_hash
 from tests.bench import machine
-from tests.bench.wires import InvalidRun, LoadClient, LoadClients, frame, now, upgrade
+from tests.bench.wires import InvalidRun, LoadClient, LoadClients, frame, now
+from tests.support.client import password_hash
+from tests.support.processes import free_port
+from tests.support.settings import ROOT
+from tests.support.websocket_bytes import upgrade_request
 
 FIRST_SEQ = 1_000_000  # rooms begin here, so that all numbers of a run are as long as one another
 START_S = 20.0
@@ -231,4 +234,4 @@ def go_live(load: LoadClients, places: Sequence[tuple[LoadClient, int]]) -> None
 
 def chat_upgrade(server: MeasuredServer, account: Account) -> bytes:
     """The request with which an account opens a websocket of chat.v2."""
-    return upgrade(server.port, "/v1/ws", token=account.token)
+    return upgrade_request("/v1/ws", token=account.token)

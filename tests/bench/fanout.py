@@ -22,9 +22,8 @@ from tests.bench.wires import (
     check_room,
     delays,
     now,
-    upgrade,
-    whole,
 )
+from tests.support.websocket_bytes import payload_ranges, upgrade_request
 
 SOCKETS = 1_000
 IN_FLIGHT = (1, 8, 32, 256)
@@ -53,8 +52,8 @@ def run(env: Environment, figures: Figures, *, runs: int, quick: bool) -> None:
         sender = Author(author, room, "fanout")
         size = measure(server, load, sender, readers, 1, 0.3, Figures())  # warm
         with reference("broadcast", size) as plain, LoadClients(plain.port) as others:
-            listeners = others.open([upgrade(plain.port, "/")] * SOCKETS, hello=False)
-            (control,) = others.open([upgrade(plain.port, "/control")], hello=False)
+            listeners = others.open([upgrade_request("/")] * SOCKETS, hello=False)
+            (control,) = others.open([upgrade_request("/control")], hello=False)
             for _ in range(runs):
                 for level in IN_FLIGHT:
                     measure(server, load, sender, readers, level, seconds, figures)
@@ -99,7 +98,7 @@ def measure(
     figures.add(f"delay p99 ms, {level} in flight", percentile(waited, 0.99) * 1e3)
     figures.add(f"PostgreSQL CPU µs a message, {level} in flight", spent.postgres / sender.said * 1e6)
     figures.add(f"RabbitMQ CPU µs a message, {level} in flight", spent.rabbitmq / sender.said * 1e6)
-    begin, end = next(whole(witness.data))
+    begin, end = next(payload_ranges(witness.data))
     return end - begin
 
 

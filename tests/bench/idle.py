@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager
 from tests.bench import machine
 from tests.bench.environment import Environment, MeasuredServer, chat_server, chat_upgrade, go_live, reference
 from tests.bench.figures import Figures
-from tests.bench.wires import InvalidRun, LoadClient, LoadClients, now, upgrade
+from tests.bench.wires import InvalidRun, LoadClient, LoadClients, now
+from tests.support.websocket_bytes import upgrade_request
 
 SOCKETS = 10_000
 EACH = 10
@@ -51,7 +52,7 @@ def run(env: Environment, figures: Figures, *, runs: int, quick: bool) -> None:
         )
         measure(
             reference("hold", PING_INTERVAL_S),
-            lambda server: [upgrade(server.port, "/")] * count,
+            lambda server: [upgrade_request("/")] * count,
             None,
             seconds,
             figures.compare,

@@ -11,12 +11,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from tests.actors import PASSWORD, ROOT
 from tests.bench import machine
 from tests.bench.environment import Environment, chat_server, chat_upgrade, go_live
 from tests.bench.figures import Figures, percentile
 from tests.bench.rooms import Shape, offer
 from tests.bench.wires import Author, InvalidRun, LoadClient, LoadClients, Marks, Witness, check_room, delays, now
+from tests.support.client import PASSWORD
+from tests.support.settings import ROOT
 
 ROOMS, EACH = 50, 10
 RATE = 500.0

@@ -23,8 +23,8 @@ from tests.bench.wires import (
     check_room,
     delays,
     now,
-    upgrade,
 )
+from tests.support.websocket_bytes import upgrade_request
 
 ROOMS = 500
 EACH = 10
@@ -85,9 +85,9 @@ def run(env: Environment, figures: Figures, *, runs: int, quick: bool) -> None:
             server,
             acks=True,
         )
-        spoken = others.open([upgrade(bare.port, f"/?room={n}") for n in range(count)], hello=False)
+        spoken = others.open([upgrade_request(f"/?room={n}") for n in range(count)], hello=False)
         heard = others.open(
-            [upgrade(bare.port, f"/?room={n}&listen=1") for n in range(count) for _ in range(EACH)], hello=False
+            [upgrade_request(f"/?room={n}&listen=1") for n in range(count) for _ in range(EACH)], hello=False
         )
         theirs = Shape(
             others,

@@ -9,10 +9,11 @@ import subprocess
 import sys
 from secrets import token_hex
 
-from tests.actors import ROOT, free_port
 from tests.bench.environment import Environment, answers
 from tests.bench.figures import Figures
 from tests.bench.wires import now
+from tests.support.processes import free_port
+from tests.support.settings import ROOT
 
 IMPORTS = "import aiohttp.web, aiopg, aiormq, argon2, jwt, msgspec, email_validator"
 END_S = 15.0

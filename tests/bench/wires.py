@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from typing import Any
 
+from tests.support.websocket_bytes import payload_ranges, text_frame
+
 AT_ONCE = 100  # handshakes under way
 SETUP_S = 30.0
 SPACE = 1 << 20
@@ -30,46 +32,14 @@ class Overloaded(InvalidRun):
     """The server does not read fast enough what is sent."""
 
 
-def upgrade(port: int, path: str, *, token: str | None = None) -> bytes:
-    """The request that opens a websocket; with a token it speaks chat.v2."""
-    bearer = f"Sec-WebSocket-Protocol: chat.v2, bearer.{token}\r\n" if token else ""
-    return (
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{bearer}\r\n"
-    ).encode()
-
-
-def masked(payload: bytes) -> bytes:
-    """A client's text frame. The mask is zero, which is a mask like any other and costs nothing here."""
-    size = len(payload)
-    head = struct.pack("!BB", 0x81, 0x80 | size) if size < 126 else struct.pack("!BBH", 0x81, 0x80 | 126, size)
-    return head + bytes(4) + payload
-
-
 def frame(**fields: Any) -> bytes:
     """A client's frame with these fields."""
-    return masked(json.dumps(fields).encode())
-
-
-def whole(data: bytes | bytearray, start: int = 0) -> Iterator[tuple[int, int]]:
-    """Yield where the payload of each complete frame begins and ends."""
-    size = len(data)
-    while start + 2 <= size:
-        begin, length = start + 2, data[start + 1]
-        if more := {126: 2, 127: 8}.get(length):
-            begin += more
-            if begin > size:
-                return
-            length = int.from_bytes(data[begin - more : begin])
-        start = begin + length
-        if start > size:
-            return
-        yield begin, start
+    return text_frame(fields)
 
 
 def parsed(data: bytes | bytearray) -> list[dict[str, Any]]:
     """The server's frames, decoded."""
-    return [json.loads(data[begin:end]) for begin, end in whole(data)]
+    return [json.loads(data[begin:end]) for begin, end in payload_ranges(data)]
 
 
 class LoadClient:
@@ -171,7 +141,7 @@ class LoadClients:
                     raise InvalidRun(f"refused: {heard[:300]!r}")
                 if not heard or (event & select.EPOLLHUP):
                     raise InvalidRun("the server hung up in a handshake")
-                if end and (not hello or any(whole(rest))):
+                if end and (not hello or any(payload_ranges(rest))):
                     del waiting[fd]
 
     def ask(self, questions: Sequence[tuple[LoadClient, bytes]], answers: int = 1) -> None:
@@ -183,7 +153,7 @@ class LoadClients:
         def take(fd: int) -> Callable[[float, memoryview], None]:
             def taken(_: float, chunk: memoryview) -> None:
                 waiting[fd] += chunk
-                if sum(1 for _ in whole(waiting[fd])) >= answers:
+                if sum(1 for _ in payload_ranges(waiting[fd])) >= answers:
                     if errors := [each for each in parsed(waiting.pop(fd)) if each.get("type") == 14]:
                         raise InvalidRun(f"refused: {errors[0]}")
                     self._clients[fd].take = None
@@ -249,7 +219,7 @@ class Witness:
     def _take(self, at: float, chunk: memoryview) -> None:
         self.data += chunk
         self.marks.append((at, len(self.data)))
-        for _, end in whole(self.data, self._from):
+        for _, end in payload_ranges(self.data, self._from):
             self._from = end
             self.count += 1
 
@@ -259,7 +229,7 @@ class Witness:
 
     def ends(self) -> list[int]:
         """Where each frame ends in the stream: the same for every socket of the room."""
-        return [end for _, end in whole(self.data)]
+        return [end for _, end in payload_ranges(self.data)]
 
 
 class Marks:
@@ -315,7 +285,7 @@ class Author:
         """100 bytes of text, a requestId of 24 characters."""
         text = f"message {number:010} ".ljust(100, ".")
         request_id = f"{self._name:>10.10}-{self.run:04}-{number:08}".replace(" ", "0")
-        return masked(
+        return text_frame(
             b'{"type":1,"chatroomId":%d,"chatmessage":"%b","requestId":"%b"}'
             % (self.room_id, text.encode(), request_id.encode())
         )

@@ -8,7 +8,8 @@ import pytest
 from chat.bots import stock_bot as bot
 from chat.bots import stock_quotes as stocks
 from chat.protocol.bot_queues import STOCK_UNAVAILABLE
-from tests.actors import StockService, free_port
+from tests.support.processes import free_port
+from tests.support.stock_service import StockService
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import aiormq
 import pytest
@@ -17,8 +16,10 @@ from chat.broker.factory import make_broker
 from chat.broker.memory import MemoryBroker
 from chat.broker.rabbitmq import RabbitBroker
 from chat.errors import OutcomeUnknown, Unavailable
-from tests.actors import ROOT, eventually, unique
-from tests.proxy import Proxy
+from tests.support.names import unique
+from tests.support.proxy import Proxy
+from tests.support.settings import ROOT
+from tests.support.waiting import eventually
 
 QUEUE = "messages"
 T = TypeVar("T")
@@ -56,7 +57,7 @@ async def makes(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
 
 @pytest.fixture
 async def proxy(amqp_url: str) -> AsyncIterator[Proxy]:
-    async with Proxy("127.0.0.1", urlsplit(amqp_url).port or 5672) as proxy:
+    async with Proxy.before(amqp_url) as proxy:
         yield proxy
 
 

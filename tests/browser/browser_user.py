@@ -13,7 +13,11 @@ import psycopg2
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Playwright, WebSocketRoute, expect
 
 from chat.config import Settings
-from tests.actors import ROOT, Chat, Person, Process, free_port, process, unique
+from tests.support.client import Chat, Person
+from tests.support.names import unique
+from tests.support.processes import free_port
+from tests.support.server import Process, process
+from tests.support.settings import ROOT
 
 AXE = ROOT / ".node/browser/node_modules/axe-core/axe.min.js"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -6,8 +6,11 @@ import pytest
 from playwright.async_api import Browser, async_playwright
 
 from chat.config import Settings
-from tests.actors import Chat, StockService, robots, settings_for
 from tests.browser.browser_user import AXE, CHROMIUM, BrowserUsers, RestartableServer, launch_browser, running_server
+from tests.support.client import Chat
+from tests.support.server import running_bot
+from tests.support.settings import settings_for
+from tests.support.stock_service import StockService
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +30,7 @@ async def server(browser: Browser, database_url: str, stocks: StockService) -> A
         if settings.uses_memory_broker:
             yield running
         else:
-            async with robots(settings):
+            async with running_bot(settings):
                 yield running
 
 

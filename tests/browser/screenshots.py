@@ -7,7 +7,6 @@ from playwright.async_api import async_playwright, expect
 
 from chat import config
 from devtools import schema
-from tests.actors import ROOT, Chat, Person, StockService, robots, settings_for
 from tests.browser.browser_user import (
     CHROMIUM,
     BrowserUser,
@@ -16,6 +15,10 @@ from tests.browser.browser_user import (
     launch_browser,
     running_server,
 )
+from tests.support.client import Chat, Person
+from tests.support.server import running_bot
+from tests.support.settings import ROOT, settings_for
+from tests.support.stock_service import StockService
 
 DOCS = ROOT / "docs"
 PEOPLE = ("ada", "grace", "linus")
@@ -41,7 +44,7 @@ async def main() -> None:
             if server.settings.uses_memory_broker:
                 await take_pictures(server)
             else:
-                async with robots(server.settings):
+                async with running_bot(server.settings):
                     await take_pictures(server)
 
 

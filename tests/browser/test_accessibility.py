@@ -7,8 +7,8 @@ import pytest
 from playwright.async_api import expect
 
 from chat.http.static_files import FILES
-from tests.actors import unique
 from tests.browser.browser_user import ERROR, OFFLINE, BrowserUser, BrowserUsers, SocketInterceptor
+from tests.support.names import unique
 
 MAX_PAGE_BYTES = 100 * 1000
 MAX_USABLE_MS = 1000

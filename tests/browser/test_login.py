@@ -4,8 +4,8 @@ import re
 
 from playwright.async_api import expect
 
-from tests.actors import unique
 from tests.browser.browser_user import PASSWORD, SESSION_OVER, BrowserUsers, SocketInterceptor
+from tests.support.names import unique
 
 
 async def test_each_sign_up_error_is_shown_at_its_field(users: BrowserUsers) -> None:

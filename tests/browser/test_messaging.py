@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from tests.actors import unique
 from tests.browser.browser_user import (
     ACK,
     ERROR,
@@ -17,6 +16,7 @@ from tests.browser.browser_user import (
     BrowserUsers,
     SocketInterceptor,
 )
+from tests.support.names import unique
 
 
 async def test_two_people_chat_through_reloads_and_a_server_restart(users: BrowserUsers) -> None:

@@ -4,8 +4,8 @@ import re
 
 from playwright.async_api import expect
 
-from tests.actors import unique
 from tests.browser.browser_user import BrowserUser, BrowserUsers
+from tests.support.names import unique
 
 
 async def has_unread(user: BrowserUser, name: str, number: int) -> None:

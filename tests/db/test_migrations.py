@@ -16,7 +16,8 @@ from chat import config
 from chat.db import migrations
 from chat.db.migrations import SchemaError
 from devtools import schema
-from tests.actors import ROOT, free_port
+from tests.support.processes import free_port
+from tests.support.settings import ROOT
 
 
 @pytest.fixture(scope="module")

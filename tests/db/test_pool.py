@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
@@ -15,8 +14,9 @@ from chat.db import statements
 from chat.db.errors import StatementFailed, StatementTimeout, Unreachable
 from chat.db.pool import Database
 from chat.db.statements import statement
-from tests.actors import eventually, unique
-from tests.proxy import Proxy
+from tests.support.names import unique
+from tests.support.proxy import Proxy
+from tests.support.waiting import eventually
 
 
 @contextlib.asynccontextmanager
@@ -27,18 +27,6 @@ async def opened(url: str, size: int = 1) -> AsyncIterator[Database]:
         yield db
     finally:
         await db.close()
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    async with opened(database_url) as opened_db:
-        yield opened_db
-
-
-@pytest.fixture
-async def proxy(database_url: str) -> AsyncIterator[Proxy]:
-    async with Proxy("127.0.0.1", urlsplit(database_url).port or 5432) as proxy:
-        yield proxy
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from chat import config
 from chat.db import migrations
 from chat.db.migrations import SchemaError
 from devtools import schema
-from tests.actors import ROOT
+from tests.support.settings import ROOT
 
 Row = tuple[Any, ...]
 

@@ -11,15 +11,7 @@ from chat.db.pool import Database
 from chat.domain import accounts as users
 from chat.domain import members, rooms
 from chat.errors import BadRequest, Conflict, NotFound, Unauthorized
-from tests.actors import unique
-
-
-@pytest.fixture(scope="module")
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url, size=2, name="test")
-    await database.open()
-    yield database
-    await database.close()
+from tests.support.names import unique
 
 
 @pytest.fixture(scope="module")

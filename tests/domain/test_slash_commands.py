@@ -21,7 +21,12 @@ from chat.domain.slash_commands import SlashCommands, is_command
 from chat.errors import OutcomeUnknown, Unavailable
 from chat.http import app_keys as keys
 from chat.protocol.bot_queues import COMMAND_QUEUE, REPLY_QUEUE, STOCK_UNAVAILABLE
-from tests.actors import GENERAL, Chat, Person, StockService, eventually, process, robots, serving, settings_for, unique
+from tests.support.client import GENERAL, Person
+from tests.support.names import unique
+from tests.support.server import InProcessServer, process, running_bot, serving
+from tests.support.settings import settings_for
+from tests.support.stock_service import StockService
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -35,7 +40,7 @@ def reply_for(room: int, text: str) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def without_robot(database_url: str, stocks: StockService, **changed: Any) -> AsyncIterator[Chat]:
+async def without_robot(database_url: str, stocks: StockService, **changed: Any) -> AsyncIterator[InProcessServer]:
     """A server with broker names of its own, to which no robot listens yet."""
     settings = settings_for(database_url, stock_url=stocks.url, stock_timeout_s=0.5, **changed)
     if settings.uses_memory_broker:
@@ -105,7 +110,7 @@ async def test_a_quote_is_answered_in_the_room_for_everybody(alice: Person, bob:
     await b.resume(room)
     request_id = unique("ask")
     await a.says("/stock=aapl.us", room, requestId=request_id)
-    ack = await a.gets(type=13, requestId=request_id)
+    ack = await a.expect(type=13, requestId=request_id)
     assert "seq" not in ack and ack["duplicate"] is False
     for wire in (a, b):
         answer = await wire.hears("AAPL.US quote is $93.42 per share")
@@ -122,7 +127,7 @@ async def test_the_original_language_can_ask_too(alice: Person) -> None:
     room = await alice.creates()
     await wire.says("/stock=MSFT.US", room, chatuser="me@example.com")
     for said in ("/stock=MSFT.US", "MSFT.US quote is $93.42 per share"):  # a quick robot may even be the first
-        await eventually(lambda said=said: said in [frame["chatmessage"] for frame in wire.heard])  # type: ignore[misc]
+        await eventually(lambda text: wire.has_heard(chatmessage=text), said)
 
 
 async def test_by_rest_a_command_is_accepted_not_created(alice: Person) -> None:
@@ -158,7 +163,7 @@ async def test_the_same_command_again_is_asked_once(alice: Person, stocks: Stock
     code = unique("TWICE").upper()
     for _ in range(3):
         await wire.says(f"/stock={code}", room, requestId=request_id)
-    acks = [await wire.gets(type=13, requestId=request_id) for _ in range(3)]
+    acks = [await wire.expect(type=13, requestId=request_id) for _ in range(3)]
     assert [ack["duplicate"] for ack in acks] == [False, True, True]
     quote = f"{code} quote is $93.42 per share"
     await eventually(lambda: quote in [frame.get("chatmessage") for frame in wire.heard])
@@ -188,16 +193,16 @@ async def test_without_a_robot_the_asker_is_told_at_once(database_url: str, stoc
         await wire.says("/stock=AAPL.US", room, requestId=request_id)
         error = await wire.errs("unavailable", requestId=request_id)
         assert error["retryMs"] > 0
-        async with robots(chat.app[keys.SETTINGS]):  # type: ignore[index]
+        async with running_bot(chat.app[keys.SETTINGS]):
             # It was certainly not asked, so the same requestId may ask again.
             await wire.says("/stock=AAPL.US", room, requestId=request_id)
-            assert (await wire.gets(type=13, requestId=request_id))["duplicate"] is False
+            assert (await wire.expect(type=13, requestId=request_id))["duplicate"] is False
             await wire.hears("AAPL.US quote is $93.42 per share")
         assert len(said_by_robot(await asker.events(room))) == 1
 
 
 async def test_a_reply_that_the_broker_repeats_is_said_once(database_url: str, stocks: StockService) -> None:
-    async with without_robot(database_url, stocks) as chat, HandRobot(chat.app[keys.SETTINGS]) as robot:  # type: ignore[index]
+    async with without_robot(database_url, stocks) as chat, HandRobot(chat.app[keys.SETTINGS]) as robot:
         asker = await chat.sign_up()
         room = await asker.creates()
         wire = await asker.connects()
@@ -223,7 +228,7 @@ async def test_after_the_deadline_the_room_is_told_and_the_late_reply_is_not(
     quick = {"command_timeout_s": 0.3}
     async with (
         without_robot(database_url, stocks, **quick) as chat,
-        HandRobot(chat.app[keys.SETTINGS]) as robot,  # type: ignore[index]
+        HandRobot(chat.app[keys.SETTINGS]) as robot,
     ):
         asker = await chat.sign_up()
         room = await asker.creates()
@@ -250,7 +255,7 @@ async def test_a_robot_killed_between_taking_and_answering_leaves_it_to_the_next
     database_url: str, stocks: StockService
 ) -> None:
     async with without_robot(database_url, stocks) as chat:
-        settings = chat.app[keys.SETTINGS]  # type: ignore[index]
+        settings = chat.app[keys.SETTINGS]
         slow = replace(settings, stock_timeout_s=30.0)
         asker = await chat.sign_up()
         room = await asker.creates()
@@ -262,7 +267,7 @@ async def test_a_robot_killed_between_taking_and_answering_leaves_it_to_the_next
             await eventually(lambda: stocks.asked.count("hangs") > before)
             robot.signal(signal.SIGKILL)
             await robot.ended()
-        async with robots(settings):
+        async with running_bot(settings):
             await wire.hears("Stock service is not available")
         assert said_by_robot(await asker.events(room)) == [stocks_down()]
 
@@ -271,15 +276,15 @@ async def test_a_robot_killed_between_taking_and_answering_leaves_it_to_the_next
 async def test_an_asker_whose_server_is_killed_is_answered_by_another(database_url: str, stocks: StockService) -> None:
     async with (
         without_robot(database_url, stocks) as chat,
-        HandRobot(chat.app[keys.SETTINGS]) as robot,  # type: ignore[index]
+        HandRobot(chat.app[keys.SETTINGS]) as robot,
     ):
-        settings = chat.app[keys.SETTINGS]  # type: ignore[index]
+        settings = chat.app[keys.SETTINGS]
         asker = await chat.sign_up()
         room = await asker.creates()
         watcher = await asker.connects()
         await watcher.resume(room)
         async with process("serve", settings) as other:
-            async with Chat.at(other) as there:
+            async with other.client() as there:
                 path = f"/v1/chat/rooms/{room}/messages"
                 await there.asks("POST", path, {"chatmessage": "/stock=Z"}, 202, headers=asker.headers)
             message = await robot.asked()
@@ -297,7 +302,7 @@ async def test_an_unstorable_or_nonsensical_reply_is_dropped_and_the_deadline_sp
     quick = {"command_timeout_s": 0.5}
     async with (
         without_robot(database_url, stocks, **quick) as chat,
-        HandRobot(chat.app[keys.SETTINGS]) as robot,  # type: ignore[index]
+        HandRobot(chat.app[keys.SETTINGS]) as robot,
     ):
         asker = await chat.sign_up()
         room = await asker.creates()
@@ -327,7 +332,7 @@ async def test_an_older_robot_is_served(database_url: str, stocks: StockService)
     transient = {"robot_queues_durable": False}
     async with (
         without_robot(database_url, stocks, **transient) as chat,
-        OlderRobot(chat.app[keys.SETTINGS]) as robot,  # type: ignore[index]
+        OlderRobot(chat.app[keys.SETTINGS]) as robot,
     ):
         asker = await chat.sign_up()
         rooms = [await asker.creates(), await asker.creates()]
@@ -351,7 +356,7 @@ async def test_an_older_robot_is_served(database_url: str, stocks: StockService)
         assert "nobody asked" not in said_by_robot(await asker.events(rooms[1]))
 
 
-async def test_a_reply_is_acked_only_when_it_is_stored(chat: Chat, alice: Person) -> None:
+async def test_a_reply_is_acked_only_when_it_is_stored(chat: InProcessServer, alice: Person) -> None:
     """A letter that cannot be stored now must come again: `reply` raises, and the broker keeps it."""
     assert chat.app is not None
     journal, commands = chat.app[keys.WRITER], chat.app[keys.SLASH_COMMANDS]
@@ -379,7 +384,11 @@ class UnhelpfulBroker(MemoryBroker):
     ids=["withdrawn", "settled before", "no connection", "no answer"],
 )
 async def test_a_command_that_may_stand_in_its_table_is_not_told_as_certainly_not_asked(
-    chat: Chat, alice: Person, monkeypatch: pytest.MonkeyPatch, outcome: Any, expected: type[Exception] | None
+    chat: InProcessServer,
+    alice: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: Any,
+    expected: type[Exception] | None,
 ) -> None:
     """Left in its table, it gets its outcome in the room when its time is up."""
     assert chat.app is not None

@@ -4,11 +4,9 @@ only what each may read.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from itertools import product
 
 import psycopg2
-import pytest
 
 from chat.db.pool import Database
 from chat.domain.rooms import RoomListLoader
@@ -16,15 +14,7 @@ from chat.errors import NotFound
 from chat.eventlog.event import Event
 from chat.eventlog.reader import EventReader
 from chat.protocol.codec import MAX_BIGINT
-from tests.actors import Chat, Person
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    db = Database(database_url, size=2, name="test")
-    await db.open()
-    yield db
-    await db.close()
+from tests.support.client import Chat, Person
 
 
 def close_to_strangers(database_url: str, room: int) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
@@ -21,8 +20,9 @@ from chat.eventlog.reader import EventReader
 from chat.eventlog.write_queue import WriteResult
 from chat.eventlog.writer import EventWriter
 from chat.protocol.notifications import decode_notifications
-from tests.actors import eventually, unique
-from tests.proxy import Proxy
+from tests.support.names import unique
+from tests.support.proxy import Proxy
+from tests.support.waiting import eventually
 
 
 class Desk:
@@ -87,12 +87,6 @@ async def opens(database_url: str) -> AsyncIterator[Open]:
 @pytest.fixture
 async def desk(opens: Open) -> Desk:
     return await opens()
-
-
-@pytest.fixture
-async def proxy(database_url: str) -> AsyncIterator[Proxy]:
-    async with Proxy("127.0.0.1", urlsplit(database_url).port or 5432) as proxy:
-        yield proxy
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-import random
 import shutil
 import signal
 import sys
@@ -17,7 +16,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
@@ -26,8 +24,9 @@ from chat.config import Settings
 from devtools import processes, schema
 from devtools.postgres import PrivatePostgres
 from devtools.rabbitmq import PrivateRabbit
-from tests.actors import ROOT, as_text, settings_for
-from tests.proxy import Proxy
+from tests.support.processes import descendants, free_port
+from tests.support.proxy import Proxy
+from tests.support.settings import ROOT, as_environment, settings_for
 
 READY_S = 30.0
 LONG = bool(os.environ.get("LONG"))  # the long form of the tests here
@@ -38,8 +37,8 @@ class Services:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.postgres = PrivatePostgres(folder / "postgres", port=_port())
-        self.rabbit = PrivateRabbit(folder / "rabbitmq", port=_port())
+        self.postgres = PrivatePostgres(folder / "postgres", port=free_port())
+        self.rabbit = PrivateRabbit(folder / "rabbitmq", port=free_port())
 
     def start(self) -> None:
         self.postgres.start()
@@ -65,14 +64,14 @@ class Services:
     def postgres_pids(self) -> list[int]:
         """The postmaster and all processes that it has started."""
         with contextlib.suppress(OSError, ValueError, IndexError):
-            return [self.postmaster(), *_children(self.postmaster())]
+            return [self.postmaster(), *descendants(self.postmaster())]
         return []
 
     def rabbit_pids(self) -> list[int]:
         """The Erlang virtual machine without its helpers, which only wait for it."""
         with contextlib.suppress(OSError, ValueError):
             pid = int((self.rabbit.folder / "pid").read_text())
-            return [each for each in (pid, *_children(pid)) if "beam" in processes.command_of(each)]
+            return [each for each in (pid, *descendants(pid)) if "beam" in processes.command_of(each)]
         return []
 
     def connect(self) -> psycopg2.extensions.connection:
@@ -141,11 +140,11 @@ class ServerProcess:
 
     def __init__(self, name: str, settings: Settings, folder: Path) -> None:
         self.name, self._settings = name, settings
-        self.port = _port()
+        self.port = free_port()
         self.log = folder / f"{name}.log"
         self.front = LaggingProxy("127.0.0.1", self.port)
-        self.to_postgres = _proxy_for(settings.database_url)
-        self.to_rabbit = _proxy_for(settings.amqp_url)
+        self.to_postgres = LaggingProxy.before(settings.database_url)
+        self.to_rabbit = LaggingProxy.before(settings.amqp_url)
         self.process: asyncio.subprocess.Process | None = None
 
     @property
@@ -160,12 +159,11 @@ class ServerProcess:
             database_url=self.to_postgres.instead_of(self._settings.database_url),
             amqp_url=self.to_rabbit.instead_of(self._settings.amqp_url),
         )
-        named = {each.name.upper(): as_text(getattr(settings, each.name)) for each in dataclasses.fields(settings)}
         with self.log.open("a") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "chat", "serve"),
                 cwd=ROOT,
-                env={**os.environ, **named},
+                env={**os.environ, **as_environment(settings)},
                 stdin=asyncio.subprocess.DEVNULL,
                 stderr=log,
             )
@@ -186,6 +184,9 @@ class ServerProcess:
     async def kill(self) -> None:
         self.signal(signal.SIGKILL)
         await self.ended()
+
+    def times_logged(self, text: str) -> int:
+        return self.log.read_text().count(text)
 
     def memory_mb(self) -> float:
         """Resident memory of the process, in MB."""
@@ -230,25 +231,6 @@ async def two_servers(services: Services, **changed: Any) -> AsyncIterator[Serve
     first, second = (ServerProcess(name, settings, services.folder) for name in ("one", "two"))
     async with first, second:
         yield first, second
-
-
-def _port() -> int:
-    """A port outside the range of outgoing connections, so that it stays free while its server is down."""
-    return processes.free_port(random.randrange(10_000, 15_000))
-
-
-def _proxy_for(url: str) -> LaggingProxy:
-    parts = urlsplit(url)
-    return LaggingProxy(parts.hostname or "127.0.0.1", parts.port or 0)
-
-
-def _children(pid: int) -> list[int]:
-    """The descendants of a process, at any depth."""
-    found: list[int] = []
-    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in listed.read_text().split():
-            found += [int(child), *_children(int(child))]
-    return found
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

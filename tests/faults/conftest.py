@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.actors import Chat
 from tests.faults.cluster import ServerPair, Services, private_services, two_servers
+from tests.support.client import Chat
 
 
 @pytest.fixture(scope="session")

@@ -4,99 +4,30 @@ FRAMES says how many are generated; `make test-faults` takes 100,000.
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import random
 import struct
-from base64 import b64encode
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from tests.actors import GENERAL, Chat, Person, unique
 from tests.faults.cluster import ServerPair, ServerProcess
+from tests.support.client import GENERAL, Chat, Person
+from tests.support.names import unique
+from tests.support.websocket_bytes import Opcode, RawWebsocket, text_frame, upgrade_request
+from tests.support.websocket_bytes import client_frame as frame
 
 FRAMES = int(os.environ.get("FRAMES", "3000"))
 pytestmark = pytest.mark.timeout(60 + FRAMES / 100)
 
-CONTINUE, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 PROTOCOL_ERROR = 1002
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = Opcode
 
 
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: bool = True) -> bytes:
-    """A frame as a client sends it, or one that no client should send."""
-    size, mask = len(payload), 0x80 if masked else 0
-    head = bytes((fin << 7 | rsv << 4 | opcode,))
-    if size < 126:
-        head += bytes((mask | size,))
-    elif size < 65_536:
-        head += struct.pack("!BH", mask | 126, size)
-    else:
-        head += struct.pack("!BQ", mask | 127, size)
-    return head + bytes(4) * masked + payload  # masked with zeros
-
-
-def said(text: object) -> bytes:
-    return frame(TEXT, json.dumps(text).encode() if not isinstance(text, bytes) else text)
-
-
-class RawSocket:
-    """A websocket on which the test writes every byte."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    async def sends(self, *frames: bytes) -> None:
-        with contextlib.suppress(OSError):
-            for each in frames:
-                self.writer.write(each)
-                await self.writer.drain()
-
-    async def hears(self) -> tuple[int, bytes]:
-        """The next frame's opcode and payload."""
-        first, size = await self.reader.readexactly(2)
-        if size == 126:
-            (size,) = struct.unpack("!H", await self.reader.readexactly(2))
-        elif size == 127:
-            (size,) = struct.unpack("!Q", await self.reader.readexactly(8))
-        return first & 15, await self.reader.readexactly(size)
-
-    async def closed(self) -> int | None:
-        """The close code; None if the connection ended without."""
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            async with asyncio.timeout(10):
-                while True:
-                    opcode, payload = await self.hears()
-                    if opcode == CLOSE:
-                        return int(struct.unpack("!H", payload[:2])[0]) if payload else 1005
-        return None
-
-    async def error(self) -> str:
-        """The code of the next error frame."""
-        async with asyncio.timeout(10):
-            while True:
-                opcode, payload = await self.hears()
-                assert opcode != CLOSE, f"closed with {payload!r}"
-                if opcode == TEXT and json.loads(payload)["type"] == 14:
-                    return str(json.loads(payload)["code"])
-
-
-@contextlib.asynccontextmanager
-async def raw(server: ServerProcess, person: Person) -> AsyncIterator[RawSocket]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    try:
-        key = b64encode(b"0123456789abcdef").decode()
-        head = (
-            "GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
-            f"Sec-WebSocket-Protocol: chat.v2, bearer.{person.token}\r\n\r\n"
-        )
-        writer.write(head.encode())
-        await reader.readuntil(b"\r\n\r\n")
-        yield RawSocket(reader, writer)
-    finally:
-        writer.transport.abort()
+def raw(server: ServerProcess, person: Person) -> AbstractAsyncContextManager[RawWebsocket]:
+    return RawWebsocket.connect(server.port, upgrade_request(token=person.token))
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +52,19 @@ HALF = MESSAGE.encode().index("é".encode()) + 1  # in the middle of a character
 CLOSED = {
     "a frame too large": ([frame(TEXT, b" " * 70_000)], 1009),
     "a frame that says it is huge": ([bytes((0x81, 0xFF)) + b"\x7f" + b"\xff" * 7 + bytes(4)], 1009),
-    "fragments without end": ([frame(TEXT, b" " * 1000, fin=False), *[frame(0, b" " * 1000, fin=False)] * 70], 1009),
+    "fragments without end": (
+        [
+            frame(TEXT, b" " * 1000, fin=False),
+            *[frame(CONTINUATION, b" " * 1000, fin=False)] * 70,
+        ],
+        1009,
+    ),
     "a binary frame": ([frame(BINARY, b"x")], 1003),
     "bad UTF-8": ([frame(TEXT, b'{"type":1,"x":"\xff"}')], 1007),
-    "bad UTF-8, split": ([frame(TEXT, b'{"x":"\xc3', fin=False), frame(0, b'("}')], 1007),
+    "bad UTF-8, split": (
+        [frame(TEXT, b'{"x":"\xc3', fin=False), frame(CONTINUATION, b'("}')],
+        1007,
+    ),
     "bad UTF-8, a surrogate": ([frame(TEXT, b'"\xed\xa0\x80"')], 1007),
     "the first reserved bit": ([frame(TEXT, b"{}", rsv=4)], PROTOCOL_ERROR),
     "the second reserved bit": ([frame(TEXT, b"{}", rsv=2)], PROTOCOL_ERROR),
@@ -134,13 +74,22 @@ CLOSED = {
     "a control frame too long": ([frame(PING, b"x" * 126)], PROTOCOL_ERROR),
     "a control frame in fragments": ([frame(PING, b"x", fin=False)], PROTOCOL_ERROR),
     "an unmasked text": ([frame(TEXT, MESSAGE.encode(), masked=False)], PROTOCOL_ERROR),
-    "an unmasked text after a good one": ([said(b"{}"), frame(TEXT, b"{}", masked=False)], PROTOCOL_ERROR),
+    "an unmasked text after a good one": (
+        [text_frame(b"{}"), frame(TEXT, b"{}", masked=False)],
+        PROTOCOL_ERROR,
+    ),
     "an unmasked text in two pieces": ([frame(TEXT, b"{}", masked=False)[:1], b"\x02{}"], PROTOCOL_ERROR),
     "an unmasked ping": ([frame(PING, b"x", masked=False)], PROTOCOL_ERROR),
-    "an unmasked fragment": ([frame(TEXT, b"{", fin=False), frame(0, b"}", masked=False)], PROTOCOL_ERROR),
+    "an unmasked fragment": (
+        [frame(TEXT, b"{", fin=False), frame(CONTINUATION, b"}", masked=False)],
+        PROTOCOL_ERROR,
+    ),
     "an unmasked frame too large": ([frame(TEXT, b" " * 70_000, masked=False)], PROTOCOL_ERROR),
-    "a continuation of nothing": ([frame(CONTINUE, b"x")], PROTOCOL_ERROR),
-    "a text within a text": ([frame(TEXT, b"x", fin=False), frame(TEXT, b"y")], PROTOCOL_ERROR),
+    "a continuation of nothing": ([frame(CONTINUATION, b"x")], PROTOCOL_ERROR),
+    "a text within a text": (
+        [frame(TEXT, b"x", fin=False), frame(TEXT, b"y")],
+        PROTOCOL_ERROR,
+    ),
     "a close of one byte": ([frame(CLOSE, b"\x03")], PROTOCOL_ERROR),
     "a close with a code that is none": ([frame(CLOSE, struct.pack("!H", 999))], PROTOCOL_ERROR),
     "a close with bad UTF-8": ([frame(CLOSE, struct.pack("!H", 1000) + b"\xff")], 1007),
@@ -151,8 +100,8 @@ CLOSED = {
 async def test_a_bad_frame_ends_the_socket_with_its_code(servers: ServerPair, alice: Person, name: str) -> None:
     frames, code = CLOSED[name]
     async with raw(servers[0], alice) as socket:
-        await socket.sends(*frames)
-        assert await socket.closed() == code
+        await socket.send(*frames)
+        assert await socket.close_code() == code
     await is_served(alice)
 
 
@@ -170,21 +119,21 @@ ANSWERED = {
 @pytest.mark.parametrize("name", ANSWERED)
 async def test_bad_json_is_answered_and_the_socket_stays(servers: ServerPair, alice: Person, name: str) -> None:
     async with raw(servers[0], alice) as socket:
-        await socket.sends(said(ANSWERED[name]), frame(PING, b"still here"))
+        await socket.send(text_frame(ANSWERED[name]), frame(PING, b"still here"))
         assert await socket.error() == "bad_request"
-        assert await socket.hears() == (PONG, b"still here")
+        assert await socket.receive() == (PONG, b"still here")
 
 
 async def test_a_letter_may_be_split_and_control_frames_may_come_between(servers: ServerPair, alice: Person) -> None:
     text = MESSAGE.replace("12345678", unique("split")).encode()
     async with raw(servers[0], alice) as socket:
-        await socket.sends(
+        await socket.send(
             frame(TEXT, text[:HALF], fin=False),
             frame(PING, b"between"),
-            frame(0, b"", fin=False),
-            frame(0, text[HALF:]),
+            frame(CONTINUATION, b"", fin=False),
+            frame(CONTINUATION, text[HALF:]),
         )
-        heard = [await socket.hears() for _ in range(3)]
+        heard = [await socket.receive() for _ in range(3)]
     assert (PONG, b"between") in heard
     assert any(opcode == TEXT and json.loads(payload)["type"] == 13 for opcode, payload in heard)
 
@@ -193,9 +142,9 @@ async def test_zero_length_continuations_without_end_take_no_memory(servers: Ser
     server = servers[0]
     before = server.memory_mb()
     async with raw(server, alice) as socket:
-        await socket.sends(frame(TEXT, b"{", fin=False))
+        await socket.send(frame(TEXT, b"{", fin=False))
         for _ in range(200):
-            await socket.sends(frame(CONTINUE, fin=False) * 1000)
+            await socket.send(frame(CONTINUATION, fin=False) * 1000)
         await is_served(alice)
     assert server.memory_mb() - before < 20
 
@@ -204,13 +153,13 @@ async def test_a_flood_of_pings_is_answered_and_nobody_waits(servers: ServerPair
     server = servers[0]
     before = server.memory_mb()
     async with raw(server, alice) as reading, raw(server, alice) as deaf:
-        flood = asyncio.create_task(deaf.sends(*[frame(PING, b"x" * 125) * 100] * 1000))
+        flood = asyncio.create_task(deaf.send(*[frame(PING, b"x" * 125) * 100] * 1000))
         await is_served(alice)
         for _ in range(50):
-            await reading.sends(frame(PING, b"x") * 100)
-        assert (await reading.hears())[0] == TEXT  # the hello
+            await reading.send(frame(PING, b"x") * 100)
+        assert (await reading.receive())[0] == TEXT  # the hello
         for _ in range(5000):
-            assert await reading.hears() == (PONG, b"x")
+            assert await reading.receive() == (PONG, b"x")
         await is_served(alice)
         flood.cancel()
         await asyncio.gather(flood, return_exceptions=True)
@@ -219,13 +168,20 @@ async def test_a_flood_of_pings_is_answered_and_nobody_waits(servers: ServerPair
 
 @pytest.mark.parametrize(
     "after",
-    [said(b"{}"), frame(CLOSE), frame(PING), b"\xff" * 100, b"", frame(CLOSE)[:1]],
+    [
+        text_frame(b"{}"),
+        frame(CLOSE),
+        frame(PING),
+        b"\xff" * 100,
+        b"",
+        frame(CLOSE)[:1],
+    ],
     ids=["text", "close", "ping", "garbage", "nothing", "half a frame"],
 )
 async def test_whatever_follows_a_close_is_harmless(servers: ServerPair, alice: Person, after: bytes) -> None:
     async with raw(servers[0], alice) as socket:
-        await socket.sends(frame(CLOSE, struct.pack("!H", 1000)) + after)
-        assert await socket.closed() in (1000, None)
+        await socket.send(frame(CLOSE, struct.pack("!H", 1000)) + after)
+        assert await socket.close_code() in (1000, None)
     await is_served(alice)
 
 
@@ -239,7 +195,7 @@ def generated(chance: random.Random) -> bytes:
     if chance.random() < 0.02:
         body *= chance.randrange(1, 3000)
     # Mostly what does not end the socket: else most frames would only meet a closed one.
-    opcode = chance.choice((TEXT,) * 200 + (PING, PONG) * 20 + (CONTINUE, BINARY, CLOSE, 3, 15))
+    opcode = chance.choice((TEXT,) * 200 + (PING, PONG) * 20 + (CONTINUATION, BINARY, CLOSE, 3, 15))
     fin, masked = chance.random() < 0.99, chance.random() < 0.99
     rsv = 0 if chance.random() < 0.99 else chance.randrange(8)
     made = frame(opcode, bytes(body), fin=fin, rsv=rsv, masked=masked)
@@ -255,9 +211,9 @@ async def test_generated_frames_do_no_harm(servers: ServerPair, alice: Person) -
     sent = 0
     while sent < FRAMES:
         async with raw(server, alice) as socket:
-            closing = asyncio.create_task(socket.closed())
+            closing = asyncio.create_task(socket.close_code())
             while not closing.done() and sent < FRAMES:
-                await socket.sends(generated(chance))
+                await socket.send(generated(chance))
                 sent += 1
                 if sent % 5 == 0:
                     await asyncio.sleep(0)

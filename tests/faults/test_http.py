@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.actors import GENERAL, Chat
 from tests.faults.cluster import ServerPair, ServerProcess
+from tests.support.client import GENERAL, Chat
 
 pytestmark = pytest.mark.timeout(60)
 REAPED_S = 15.0

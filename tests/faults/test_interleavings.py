@@ -32,7 +32,8 @@ from chat.realtime import relay, replay
 from chat.realtime.connection import Backend, ClientConnection
 from chat.realtime.hub import Hub
 from chat.realtime.relay import Relay
-from tests.logs import ALICE, BOB, Pipe, line, membership
+from tests.support.fake_transport import FakeTransport
+from tests.support.sample_events import ALICE, BOB, line, membership
 
 ROOMS = (1, 2)
 USERS = (ALICE, BOB)
@@ -126,7 +127,7 @@ class SimulatedClient:
 
     def __init__(self, machine: "InterleavingMachine", user: int, v2: bool) -> None:
         self.machine, self.user, self.v2 = machine, user, v2
-        self.pipe = Pipe()
+        self.pipe = FakeTransport()
         self.held: list[asyncio.Future[None]] = []  # a replay waits for its peer
         identity, transport = Identity(user, f"user{user}", f"user{user}@x.org", 0), cast(asyncio.Transport, self.pipe)
         self.connection = ClientConnection(
@@ -363,7 +364,7 @@ class InterleavingMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.clients)
     @rule(which=st.integers(0, 5))
     def stop_reading(self, which: int) -> None:
-        self.clients[which % len(self.clients)].pipe._size = 1 << 30
+        self.clients[which % len(self.clients)].pipe.unsent_bytes = 1 << 30
 
     @precondition(lambda self: self.clients)
     @rule(which=st.integers(0, 5))

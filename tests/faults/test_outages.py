@@ -17,11 +17,12 @@ import aiohttp
 import pytest
 
 from chat.protocol.text import MAX_MESSAGE_CHARS
-from tests.actors import Chat, eventually
 from tests.faults.checker import History, check
 from tests.faults.cluster import LONG, ServerPair, Services, two_servers
 from tests.faults.faults import Breaker, freeze_for
 from tests.faults.workload import SocketWriter, read_page, text_of
+from tests.support.client import Chat
+from tests.support.waiting import eventually
 
 Away = Callable[[Breaker], Coroutine[None, None, None]]
 pytestmark = pytest.mark.timeout(120)
@@ -134,10 +135,10 @@ async def test_postgresql_may_be_away(services: Services, servers: ServerPair, a
             await eventually(lambda: all(writer.beats for writer in writers))
             await away(Breaker(services, servers, [room], random.Random(1)))
             back = time.monotonic()
-            await eventually(lambda: all(writer.beats[-1] > back for writer in writers), BACK_S)
+            await eventually(lambda: all(writer.beats[-1] > back for writer in writers), within_s=BACK_S)
             for writer in writers:
                 writer.quiet = True
-            await eventually(lambda: all(writer.settled for writer in writers), 20)
+            await eventually(lambda: all(writer.settled for writer in writers), within_s=20)
             await asyncio.sleep(0.5)
         finally:
             for task in tasks:
@@ -217,7 +218,7 @@ async def test_rabbitmq_may_be_away(
             posted += 20
             for wire in wires:  # two processes hear each other by the poll
                 due = posted + 1
-                await eventually(lambda wire=wire, due=due: len(wire.seqs(room)) == due)  # type: ignore[misc]
+                await eventually(lambda wire, due: len(wire.seqs(room)) == due, wire, due)
             took.append(time.monotonic() - started)
             if noticed.done() and not gone.done():
                 told = await alice.posts("/stock=aapl.us", room, status=503)

@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import socket
 import time
-from base64 import b64encode
 from collections.abc import AsyncIterator
 from statistics import median
 
 import pytest
 
-from tests.actors import Chat, Person, eventually
 from tests.faults.cluster import ServerPair, ServerProcess
+from tests.support.client import Chat, Person
+from tests.support.waiting import eventually
+from tests.support.websocket_bytes import Opcode, client_frame, text_frame, upgrade_request
 
 pytestmark = pytest.mark.timeout(90)
 LINE = "x" * 3_900
@@ -29,18 +30,12 @@ async def reluctant(server: ServerProcess, person: Person, room: int) -> AsyncIt
         end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         end.setblocking(False)
         await loop.sock_connect(end, ("127.0.0.1", server.port))
-        key = b64encode(b"0123456789abcdef").decode()
-        head = (
-            "GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
-            f"Sec-WebSocket-Protocol: chat.v2, bearer.{person.token}\r\n\r\n"
-        )
-        await loop.sock_sendall(end, head.encode())
+        await loop.sock_sendall(end, upgrade_request(token=person.token))
         said = b""
         while b'"type":10' not in said:
             said += await loop.sock_recv(end, 4096)
         frame = b'{"type":11,"chatroomId":%d,"after":999999}' % room
-        await loop.sock_sendall(end, bytes((0x81, 0x80 | len(frame), 0, 0, 0, 0)) + frame)
+        await loop.sock_sendall(end, text_frame(frame))
         while b'"complete"' not in said:
             said += await loop.sock_recv(end, 4096)
         living = asyncio.create_task(_pong(end))
@@ -54,7 +49,7 @@ async def reluctant(server: ServerProcess, person: Person, room: int) -> AsyncIt
 async def _pong(end: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while True:
-            await asyncio.get_running_loop().sock_sendall(end, bytes((0x8A, 0x80, 0, 0, 0, 0)))
+            await asyncio.get_running_loop().sock_sendall(end, client_frame(Opcode.PONG))
             await asyncio.sleep(0.5)
 
 
@@ -97,11 +92,11 @@ async def test_a_reader_that_does_not_read_is_cut_alone(servers: ServerPair, her
         reading = [asyncio.create_task(habit(end)) for end in ends]  # type: ignore[operator]
         assert await delays(alice, room, 400) < 2 * usual + 0.02, "the others have to wait"
         assert server.memory_mb() - before < READERS * 1.5 + 20, "more than their outboxes"
-        await eventually(lambda: server.log.read_text().count(f"user {bob.id} reads too slowly") == READERS, 30)
+        await eventually(lambda: server.times_logged(f"user {bob.id} reads too slowly") == READERS, within_s=30)
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
-    await eventually(lambda: server.log.read_text().count(f"user {bob.id} has disconnected") == READERS, 30)
+    await eventually(lambda: server.times_logged(f"user {bob.id} has disconnected") == READERS, within_s=30)
 
 
 async def test_a_reader_that_vanishes_without_a_word_is_missed(servers: ServerPair, here: Chat) -> None:
@@ -111,7 +106,7 @@ async def test_a_reader_that_vanishes_without_a_word_is_missed(servers: ServerPa
     wires = [await alice.connects() for _ in range(5)]
     server.front.hold()
     try:
-        await eventually(lambda: server.log.read_text().count(f"user {alice.id} has disconnected") == len(wires), 20)
+        await eventually(lambda: server.times_logged(f"user {alice.id} has disconnected") == len(wires), within_s=20)
     finally:
         server.front.release()
         server.front.cut()

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.actors import Chat, Person, Wire, unique
 from tests.faults.cluster import ServerPair, Services, two_servers
+from tests.support.client import Chat, Person, WebsocketClient
+from tests.support.names import unique
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -22,7 +23,7 @@ async def pair(services: Services) -> AsyncIterator[ServerPair]:
         yield servers
 
 
-async def resumed(person: Person, chat: Chat, room: int, after: int = 0) -> Wire:
+async def resumed(person: Person, chat: Chat, room: int, after: int = 0) -> WebsocketClient:
     wire = await person.connects(chat=chat)
     await wire.resume(room, after=after)
     return wire
@@ -37,9 +38,9 @@ async def test_a_stop_under_load_answers_what_is_under_way_and_sends_everybody_o
         room = await alice.creates()
         writers = [await alice.connects() for _ in range(10)]
         readers = [await resumed(alice, here, room) for _ in range(50)]
-        sent: dict[str, Wire] = {}
+        sent: dict[str, WebsocketClient] = {}
 
-        async def write(wire: Wire) -> None:
+        async def write(wire: WebsocketClient) -> None:
             with contextlib.suppress(ConnectionError):
                 while True:
                     request_id = unique("write")
@@ -48,7 +49,7 @@ async def test_a_stop_under_load_answers_what_is_under_way_and_sends_everybody_o
                     await asyncio.sleep(0.01)
 
         writing = [asyncio.create_task(write(wire)) for wire in writers]
-        await writers[0].gets(type=13)
+        await writers[0].expect(type=13)
         await asyncio.sleep(0.5)
         before = set(sent)
         await asyncio.sleep(0.25)  # what is still in the network when it stops cannot be answered

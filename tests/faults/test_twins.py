@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import psycopg2
 import pytest
 
-from tests.actors import Chat, Person, unique
 from tests.faults.cluster import LONG, Services, two_servers
+from tests.support.client import Chat, Person
+from tests.support.names import unique
 
 
 class Barrier:
@@ -120,7 +121,7 @@ async def test_a_twin_by_any_road_is_the_same_event(here: Chat, there: Chat) -> 
         for _ in range(2):
             await wire.says("once", room, requestId=request_id)
         for _ in range(2):
-            ack = await wire.gets(type=13, requestId=request_id)
+            ack = await wire.expect(type=13, requestId=request_id)
             assert (ack["seq"], ack["duplicate"], ack["createdAt"]) == (first["seq"], True, first["createdAt"])
     again = await at(alice, there).posts("once", room, requestId=request_id)
     assert again["seq"] == first["seq"] and again["duplicate"]

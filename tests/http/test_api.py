@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from chat.http import app_keys as keys
-from tests.actors import GENERAL, Chat, Person, serving, settings_for, unique
+from tests.support.client import GENERAL, Chat, Person
+from tests.support.names import unique
+from tests.support.server import InProcessServer, serving
+from tests.support.settings import settings_for
 
 RFC3339_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
@@ -51,7 +54,7 @@ async def test_a_wrong_password_and_an_unknown_email_are_the_same_refusal(chat: 
     assert answers[0] == answers[1] == answers[2]
 
 
-async def test_an_unknown_email_costs_a_verification_like_a_known_one(chat: Chat, alice: Person) -> None:
+async def test_an_unknown_email_costs_a_verification_like_a_known_one(chat: InProcessServer, alice: Person) -> None:
     assert chat.app is not None
     passwords = chat.app[keys.PASSWORDS]
     for email in (alice.email, "nobody@example.com"):
@@ -154,7 +157,7 @@ async def test_without_a_good_token_there_is_nothing(chat: Chat, method: str, pa
         assert (await response.json())["error"]["code"] == "unauthorized"
 
 
-def test_every_address_is_guarded_or_open_on_purpose(chat: Chat) -> None:
+def test_every_address_is_guarded_or_open_on_purpose(chat: InProcessServer) -> None:
     assert chat.app is not None
     addresses = {
         (route.method, re.sub(r"\{room_id[^}]*\}", "1", route.resource.canonical.replace("{room_id}", "1")))

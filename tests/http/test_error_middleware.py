@@ -16,7 +16,10 @@ from chat.app import make_app
 from chat.errors import Conflict, RateLimited
 from chat.http.access_log import AccessLogger, redact_malformed_request
 from chat.http.error_middleware import error_middleware
-from tests.actors import GENERAL, Chat, eventually, settings_for, unique
+from tests.support.client import GENERAL, Chat
+from tests.support.names import unique
+from tests.support.settings import settings_for
+from tests.support.waiting import eventually
 
 # --- the one form of errors ---------------------------------------------------------------------------
 
@@ -58,7 +61,7 @@ async def serving(app: web.Application) -> AsyncIterator[Chat]:
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        async with Chat(f"http://127.0.0.1:{runner.addresses[0][1]}", app) as chat:
+        async with Chat(f"http://127.0.0.1:{runner.addresses[0][1]}") as chat:
             yield chat
     finally:
         await runner.cleanup()

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from chat.http.static_files import FILES, WEB
-from tests.actors import Chat
+from tests.support.client import Chat
 
 
 @pytest.mark.parametrize("path", ["/", "/web/main.js", "/web/style.css", "/web/favicon.svg"])

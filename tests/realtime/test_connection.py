@@ -14,7 +14,10 @@ from chat.db.pool import Database
 from chat.http import app_keys as keys
 from chat.protocol.close_codes import CloseCode
 from chat.realtime.connection import ClientConnection
-from tests.actors import GENERAL, Chat, Person, eventually, serving, unique
+from tests.support.client import GENERAL, Chat, Person
+from tests.support.names import unique
+from tests.support.server import InProcessServer, serving
+from tests.support.waiting import eventually
 
 # --- the upgrade --------------------------------------------------------------------------------------
 
@@ -87,7 +90,7 @@ async def test_the_original_language_hears_only_its_own_rooms(alice: Person, bob
 
 
 async def test_the_original_language_begins_with_the_log_where_the_server_is_behind_it(
-    chat: Chat, settings: Settings, alice: Person, bob: Person
+    chat: InProcessServer, settings: Settings, alice: Person, bob: Person
 ) -> None:
     """Who comes from elsewhere, where the rings of the last lines were heard, hears none of them again."""
     assert chat.app is not None
@@ -178,7 +181,7 @@ async def test_each_client_id_is_acked_in_the_order_of_sending(alice: Person) ->
     ids = [unique(f"write-{number}") for number in range(50)]
     for request_id in ids:
         await wire.says("quick", requestId=request_id)
-    await wire.gets(type=13, requestId=ids[-1])
+    await wire.expect(type=13, requestId=ids[-1])
     acks = [frame for frame in wire.heard if frame["type"] == 13]
     assert [ack["requestId"] for ack in acks] == ids
     seqs = [ack["seq"] for ack in acks]
@@ -193,7 +196,7 @@ async def test_the_same_write_twice_is_one_event(alice: Person) -> None:
     request_id = unique("same")
     for _ in range(3):
         await wire.says("once", room, requestId=request_id)
-    acks = [await wire.gets(type=13, requestId=request_id) for _ in range(3)]
+    acks = [await wire.expect(type=13, requestId=request_id) for _ in range(3)]
     assert [ack["duplicate"] for ack in acks] == [False, True, True]
     again = await alice.posts("once", room, requestId=request_id)
     assert again["duplicate"] is True
@@ -210,11 +213,11 @@ async def test_read_goes_up_and_is_told_to_all_wires_of_the_user(alice: Person, 
         await alice.posts(f"unread {number}", room)
     desk, phone = await bob.connects(), await bob.connects()
     await desk.send({"type": 17, "chatroomId": room, "messageNo": 2})
-    assert (await phone.gets(type=17))["messageNo"] == 2
+    assert (await phone.expect(type=17))["messageNo"] == 2
     await desk.send({"type": 17, "chatroomId": room, "messageNo": 1})
-    assert (await phone.gets(type=17))["messageNo"] == 2
+    assert (await phone.expect(type=17))["messageNo"] == 2
     await desk.send({"type": 17, "chatroomId": room, "messageNo": 1000})
-    assert (await phone.gets(type=17))["messageNo"] == 3
+    assert (await phone.expect(type=17))["messageNo"] == 3
     assert (await bob.gets(f"/v1/chat/rooms/{room}"))["readMessageNo"] == 3
     await desk.send({"type": 17, "chatroomId": 999_999, "messageNo": 1})
     await desk.errs("not_a_member")
@@ -229,7 +232,7 @@ async def test_a_marker_that_perhaps_moved_is_not_told_as_certainly_unmoved(
     wire = await alice.connects()
     monkeypatch.setattr(Database, "fetch_value", no_answer)
     await wire.send({"type": 17, "chatroomId": GENERAL, "messageNo": 0})
-    assert (await wire.gets(type=14))["code"] == "unknown"
+    assert (await wire.expect(type=14))["code"] == "unknown"
 
 
 @pytest.mark.parametrize("v2", [True, False])
@@ -287,7 +290,7 @@ async def test_a_bad_frame_is_answered_and_the_wire_stays(alice: Person, name: s
     if "12345678" in text:
         assert error["requestId"] == "12345678"
     await wire.says("still here", requestId=unique("client"))
-    await wire.gets(type=13)
+    await wire.expect(type=13)
 
 
 async def test_an_unknown_room_is_answered_with_the_client_id(alice: Person) -> None:
@@ -310,7 +313,7 @@ async def test_a_frame_above_64_kib_ends_the_wire(alice: Person) -> None:
     wire = await alice.connects()
     frame = '{"type":1,"chatroomId":1,"chatmessage":"fits","requestId":"12345678","x":"'
     await wire.send(frame + "x" * (65_536 - len(frame) - 2) + '"}')
-    await wire.gets(type=13)
+    await wire.expect(type=13)
 
 
 async def test_text_that_is_not_utf_8_ends_the_wire(alice: Person) -> None:
@@ -335,7 +338,7 @@ async def test_a_fault_of_the_server_ends_the_connection_with_1011(
 # --- the end ------------------------------------------------------------------------------------------
 
 
-async def test_a_wire_is_forgotten_when_its_peer_goes(chat: Chat, alice: Person) -> None:
+async def test_a_wire_is_forgotten_when_its_peer_goes(chat: InProcessServer, alice: Person) -> None:
     assert chat.app is not None
     hub = chat.app[keys.BACKEND].hub
     wire = await alice.connects()
@@ -350,5 +353,5 @@ async def test_many_wires_of_one_user_hear_the_same(alice: Person) -> None:
     await asyncio.gather(*(wire.resume(room) for wire in wires))
     await asyncio.gather(*(alice.posts(f"number {number}", room) for number in range(20)))
     for wire in wires:
-        await eventually(lambda wire=wire: len(wire.seqs(room)) == 21)  # type: ignore[misc]
+        await eventually(lambda wire: len(wire.seqs(room)) == 21, wire)
         assert wire.seqs(room) == list(range(1, 22))

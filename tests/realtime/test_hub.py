@@ -15,7 +15,8 @@ from chat.realtime import hub as module
 from chat.realtime.hub import Hub
 from chat.realtime.subscriber import RoomState, Subscriber
 from chat.realtime.websocket_frames import text_frame
-from tests.logs import ALICE, BOB, Pipe, line, membership
+from tests.support.fake_transport import FakeTransport
+from tests.support.sample_events import ALICE, BOB, line, membership
 
 ROOM = 7
 
@@ -28,15 +29,15 @@ class Here:
         self.gaps: list[int] = []
         self.hub.on_gap = self.gaps.append
 
-    def socket(self, user: int = ALICE, *, v2: bool = True, cap: int = 10_000) -> tuple[Subscriber, Pipe]:
-        pipe = Pipe()
+    def socket(self, user: int = ALICE, *, v2: bool = True, cap: int = 10_000) -> tuple[Subscriber, FakeTransport]:
+        pipe = FakeTransport()
         closed: Callable[[CloseCode], None] = pipe.closed.append
         socket = Subscriber(user, pipe, closed, speaks_v2=v2, buffer_limit_bytes=cap)
         self.hub.connect(socket)
         self.hub.set_membership(socket, ())
         return socket, pipe
 
-    def live(self, user: int = ALICE, seq: int = 0, **options: Any) -> Pipe:
+    def live(self, user: int = ALICE, seq: int = 0, **options: Any) -> FakeTransport:
         socket, pipe = self.socket(user, **options)
         self.hub.set_membership(socket, [ROOM])
         self.hub.join(socket, ROOM, seq)
@@ -58,7 +59,7 @@ async def here() -> AsyncIterator[Here]:
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
 def test_a_frame_has_the_header_of_its_length(size: int) -> None:
-    pipe = Pipe()
+    pipe = FakeTransport()
     pipe.write(text_frame(b" " * size))
     assert pipe.payloads == [b" " * size]
 

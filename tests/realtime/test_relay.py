@@ -23,8 +23,10 @@ from chat.realtime import relay as module
 from chat.realtime.hub import Hub
 from chat.realtime.relay import Relay
 from chat.realtime.subscriber import Subscriber
-from tests.actors import eventually, unique
-from tests.logs import Pipe, line
+from tests.support.fake_transport import FakeTransport
+from tests.support.names import unique
+from tests.support.sample_events import line
+from tests.support.waiting import eventually
 
 
 class Deaf(MemoryBroker):
@@ -64,14 +66,14 @@ class Process:
     async def says(self, room: int, user: int, times: int = 1) -> None:
         await asyncio.gather(*(self.journal.append(room, user, unique("client"), "hi") for _ in range(times)))
 
-    def connects(self, user: int, *known: int) -> tuple[Subscriber, Pipe]:
-        pipe = Pipe()
+    def connects(self, user: int, *known: int) -> tuple[Subscriber, FakeTransport]:
+        pipe = FakeTransport()
         socket = Subscriber(user, pipe, pipe.closed.append, speaks_v2=True, buffer_limit_bytes=1 << 20)
         self.hub.connect(socket)
         self.hub.set_membership(socket, known)
         return socket, pipe
 
-    def listens(self, user: int, room: int, seq: int, *known: int) -> Pipe:
+    def listens(self, user: int, room: int, seq: int, *known: int) -> FakeTransport:
         socket, pipe = self.connects(user, room, *known)
         self.hub.join(socket, room, seq)
         return pipe
@@ -152,7 +154,7 @@ async def test_the_sweep_goes_on_without_any_ring(process: Process, monkeypatch:
     async with sweeping(process):
         for last, count in ((2, 1), (22, 20), (622, 600)):
             await process.says(room, alice, count)
-            await eventually(lambda last=last: process.hub.last_sent_seq(room) == last)  # type: ignore[misc]
+            await eventually(lambda last: process.hub.last_sent_seq(room) == last, last)
     await asyncio.sleep(0)
     assert pipe.seqs(room) == list(range(2, 623))
 

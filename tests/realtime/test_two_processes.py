@@ -11,7 +11,12 @@ import pytest
 
 from chat.config import Settings
 from devtools import schema
-from tests.actors import GENERAL, Chat, Person, Wire, eventually, free_port, process, settings_for, unique
+from tests.support.client import GENERAL, Chat, Person, WebsocketClient
+from tests.support.names import unique
+from tests.support.processes import free_port
+from tests.support.server import process
+from tests.support.settings import settings_for
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -21,8 +26,8 @@ async def two(settings: Settings) -> AsyncIterator[tuple[Chat, Chat]]:
     async with (
         process("serve", settings) as first,
         process("serve", settings) as second,
-        Chat.at(first) as here,
-        Chat.at(second) as there,
+        first.client() as here,
+        second.client() as there,
     ):
         yield here, there
 
@@ -36,7 +41,7 @@ async def both(database_url: str) -> AsyncIterator[tuple[Chat, Chat]]:
         yield pair
 
 
-async def live(person: Person, chat: Chat, room: int) -> Wire:
+async def live(person: Person, chat: Chat, room: int) -> WebsocketClient:
     wire = await person.connects(chat=chat)
     await wire.resume(room)
     return wire
@@ -52,7 +57,7 @@ async def test_one_hot_room_has_one_order_for_everybody(both: tuple[Chat, Chat])
     wires = [await live(person, both[number % 2], room) for number, person in enumerate(people)]
     plain = [await person.connects(v2=False, chat=both[number % 2]) for number, person in enumerate(people[:4])]
 
-    async def write(wire: Wire) -> None:
+    async def write(wire: WebsocketClient) -> None:
         for number in range(each):
             await wire.says(f"{wire.person.username} {number}", room, requestId=f"{wire.person.username}-{number}")
 
@@ -70,14 +75,14 @@ async def test_one_hot_room_has_one_order_for_everybody(both: tuple[Chat, Chat])
     messages = [event for event in log if event["type"] == 1]
     assert [message["messageNo"] for message in messages] == list(range(1, len(messages) + 1))
     for wire in wires:
-        await eventually(lambda wire=wire: wire.seqs(room)[-1:] == [total])  # type: ignore[misc]
+        await eventually(lambda wire: wire.seqs(room)[-1:] == [total], wire)
         heard = [frame for frame in wire.heard if frame.get("chatroomId") == room and frame["type"] in (1, 5, 6)]
         assert heard == log
         acks = {frame["requestId"]: frame["seq"] for frame in wire.heard if frame["type"] == 13}
         mine = {event["requestId"]: event["seq"] for event in log if event.get("requestId") in acks}
         assert len(acks) == each and acks == mine
     for wire in plain:
-        await eventually(lambda wire=wire: wire.heard[-1].get("seq") == messages[-1]["seq"])  # type: ignore[misc]
+        await eventually(lambda wire: wire.heard[-1].get("seq") == messages[-1]["seq"], wire)
         assert [frame for frame in wire.heard if frame["type"] == 1] == messages
     # Each author's messages stand in the order in which they were sent.
     for wire in wires:
@@ -133,7 +138,7 @@ async def test_sixty_four_writers_in_twenty_rooms_join_and_leave(both: tuple[Cha
             elif event["type"] == 1:
                 assert event["userId"] in inside, f"{event} by somebody who is not in the room"
         for wire in observers:
-            await eventually(lambda: wire.seqs(room)[-1:] == [len(log)])  # noqa: B023
+            await eventually(lambda wire, room, last: wire.seqs(room)[-1:] == [last], wire, room, len(log))
             seen = [frame for frame in wire.heard if frame.get("chatroomId") == room and frame["type"] in (1, 5, 6)]
             assert seen == log
 
@@ -187,7 +192,7 @@ async def test_without_the_broker_they_still_hear_each_other(database_url: str) 
         await plain.hears("since you joined")
         await bob.leaves(other)
         await wire.says("live", room, requestId="12345678")
-        await wire.gets(type=13)
+        await wire.expect(type=13)
         await wire.hears("live")
         await wire.says("/stock=AAPL.US", room, requestId="command-1")
         await wire.errs("unavailable", requestId="command-1")
@@ -199,7 +204,7 @@ async def test_a_restart_is_told_and_nothing_acked_is_lost(database_url: str) ->
     """SIGTERM while somebody writes: what is in flight is answered, sockets get 1012, exit 0, within 10 s."""
     settings = settings_for(database_url)
     port = free_port()
-    async with process("serve", settings, port=port) as server, Chat.at(server) as chat:
+    async with process("serve", settings, port=port) as server, server.client() as chat:
         alice = await chat.sign_up("alice")
         room = await alice.creates()
         wires = [await live(alice, chat, room) for _ in range(5)]
@@ -215,7 +220,7 @@ async def test_a_restart_is_told_and_nothing_acked_is_lost(database_url: str) ->
                         await asyncio.sleep(0.001)
 
         writing = asyncio.create_task(write())
-        await wires[0].gets(type=13)
+        await wires[0].expect(type=13)
         server.signal(signal.SIGTERM)
         codes = await asyncio.gather(*(wire.closed() for wire in wires))
         await writing
@@ -224,7 +229,7 @@ async def test_a_restart_is_told_and_nothing_acked_is_lost(database_url: str) ->
     acked = {frame["requestId"]: frame["seq"] for frame in wires[0].heard if frame["type"] == 13}
     refused = {frame.get("requestId") for frame in wires[0].heard if frame["type"] == 14}
     assert acked
-    async with process("serve", settings, port=port) as server, Chat.at(server) as chat:
+    async with process("serve", settings, port=port) as server, server.client() as chat:
         again = Person(chat, {"token": alice.token, "user": vars(alice)})
         stored = {event["requestId"]: event["seq"] for event in await again.events(room) if event["type"] == 1}
         assert acked.items() <= stored.items()
@@ -240,7 +245,7 @@ async def test_numbers_that_went_back_end_the_sockets(database_url: str) -> None
     """After a reset or a restore: 1012, and tokens of the old epoch are refused."""
     with schema.scratch(database_url) as url:
         schema.reset(url)
-        async with process("serve", settings_for(url)) as server, Chat.at(server) as chat:
+        async with process("serve", settings_for(url)) as server, server.client() as chat:
             alice = await chat.sign_up("alice")
             await alice.posts("soon forgotten")
             wire = await live(alice, chat, GENERAL)

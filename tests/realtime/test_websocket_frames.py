@@ -2,11 +2,12 @@
 
 import asyncio
 import random
-import struct
+from functools import partial
 
 import pytest
 
 from chat.realtime.websocket_frames import MaskGuard, close_frame, text_frame
+from tests.support.websocket_bytes import Opcode, client_frame
 
 
 class Taken(asyncio.Protocol):
@@ -33,16 +34,8 @@ class Taken(asyncio.Protocol):
         self.calls.append("resume")
 
 
-def sent(payload: bytes, mask: int = 0x80) -> bytes:
-    """A text frame of a client; with `mask` 0 of one that should know better."""
-    size = len(payload)
-    if size < 126:
-        head = bytes((0x81, mask | size))
-    elif size < 65_536:
-        head = struct.pack("!BBH", 0x81, mask | 126, size)
-    else:
-        head = struct.pack("!BBQ", 0x81, mask | 127, size)
-    return head + (b"\0\0\0\0" if mask else b"") + payload
+def sent(payload: bytes, *, masked: bool = True) -> bytes:
+    return client_frame(Opcode.TEXT, payload, masked=masked)
 
 
 SIZES = (0, 1, 125, 126, 127, 65_535, 65_536, 70_000)
@@ -77,7 +70,7 @@ def test_masked_frames_pass_however_they_are_cut(step: int) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("step", [1, 3, 10**6])
 def test_an_unmasked_frame_is_refused_once_and_nothing_after_it_passes(size: int, step: int) -> None:
-    good, bad = sent(b"good" * 50), sent(b"\xff" * size, mask=0) + sent(b"later")
+    good, bad = sent(b"good" * 50), sent(b"\xff" * size, masked=False) + sent(b"later")
     behind = Taken()
     refused: list[int] = []
     watch = MaskGuard(behind, lambda: refused.append(1))
@@ -95,10 +88,10 @@ def test_random_frames_in_random_pieces_are_refused_if_and_only_if_one_is_unmask
         frames = [sent(chance.randbytes(chance.choice((0, 3, 125, 126, 200, 66_000)))) for _ in range(8)]
         bad = chance.random() < 0.5
         if bad:
-            frames[chance.randrange(8)] = sent(chance.randbytes(chance.randrange(300)), mask=0)
+            frames[chance.randrange(8)] = sent(chance.randbytes(chance.randrange(300)), masked=False)
         data, behind = b"".join(frames), Taken()
         refused: list[int] = []
-        watch = MaskGuard(behind, lambda refused=refused: refused.append(1))  # type: ignore[misc]
+        watch = MaskGuard(behind, partial(refused.append, 1))
         while data:
             cut = chance.choice((1, 2, 9, 100, 70_000))
             watch.data_received(data[:cut])

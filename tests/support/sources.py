@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tests.support.settings import ROOT
+
 FEWEST = 39  # modules: a scan that sees fewer looks in the wrong place
 
 

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import struct
 from typing import Self
+from urllib.parse import urlsplit
 
 CHUNK = 16 * 1024
 
@@ -12,11 +13,11 @@ CHUNK = 16 * 1024
 class Proxy:
     """Listens on `port` and passes everything on to another server, until it is told otherwise.
 
-    hold     nothing passes any more, in both directions; nobody is told (a black hole)
-    release  … and all that was held goes on
+    hold     nothing passes any more, in either direction, and neither side is told (a black hole)
+    release  what was held goes on, and everything after it
     cut      every connection ends with an RST
     finish   every connection ends with a FIN
-    refusing whoever connects is cut at once
+    refusing every new connection ends with an RST at once
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -26,6 +27,13 @@ class Proxy:
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def before(cls, url: str) -> Self:
+        """Return a proxy for the server that a URL names, to be entered. The URL has to name a port."""
+        parts = urlsplit(url)
+        assert parts.port is not None
+        return cls(parts.hostname or "127.0.0.1", parts.port)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -94,7 +102,7 @@ class Proxy:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Ends a connection with an RST, whatever is still on its way."""
+    """End a connection with an RST, whatever is still on its way."""
     end = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
