@@ -4,7 +4,7 @@ A row class is a NamedTuple with a field for each column. If its last field is i
 the remaining columns, and for None where it may be None and its first column is null:
 
     class Page(NamedTuple):                  ordinals | room_id, seq, kind, …
-        ordinals: list[int]                  {1,3}    | 7, 1, 1, …             → Page([1, 3], Event(7, 1, 1, …))
+        ordinals: str                        '1 3'    | 7, 1, 1, …             → Page('1 3', Event(7, 1, 1, …))
         event: Event | None                  {2}      | null, null, null, …    → Page([2], None)
 """
 

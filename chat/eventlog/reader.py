@@ -35,12 +35,12 @@ class _MessageRow(NamedTuple):
 
 
 class _PageRow(NamedTuple):
-    ordinals: list[int]
+    ordinals: str
     event: Event | None
 
 
 class _StretchRow(NamedTuple):
-    ordinals: list[int]
+    ordinals: str
     last_seq: int
     event: Event | None
 
@@ -106,7 +106,7 @@ class EventReader:
         found: dict[_PageBefore, bytes | None] = dict.fromkeys(requests)
         for ordinals, page in groupby(rows, itemgetter(0)):
             array = event_array(row.event for row in page if row.event is not None)
-            found.update((requests[ordinal - 1], array) for ordinal in ordinals)
+            found.update((requests[position], array) for position in _positions(ordinals))
         return found
 
     async def _load_stretches(self, requests: list[_EventsAfter]) -> dict[_EventsAfter, Stretch | None]:
@@ -117,5 +117,9 @@ class EventReader:
         found: dict[_EventsAfter, Stretch | None] = dict.fromkeys(requests)
         for (ordinals, last_seq), page in groupby(rows, itemgetter(0, 1)):
             stretch = Stretch(last_seq, [row.event for row in page if row.event is not None])
-            found.update((requests[ordinal - 1], stretch) for ordinal in ordinals)
+            found.update((requests[position], stretch) for position in _positions(ordinals))
         return found
+
+
+def _positions(ordinals: str) -> list[int]:
+    return [int(ordinal) - 1 for ordinal in ordinals.split()]

@@ -101,7 +101,7 @@ class Log:
         for number, (room, after, limit) in enumerate(zip(room_ids, afters, limits, strict=True), 1):
             log = self.events[room]
             page: list[Any] = [*log[after : after + limit]] or [(None,) * 11]
-            rows += [([number], len(log), *event) for event in page]
+            rows += [(str(number), len(log), *event) for event in page]
         return rows
 
     def rooms_out_of_sync(self, room_ids: list[int], seqs: list[int]) -> Any:
