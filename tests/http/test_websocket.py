@@ -1,0 +1,103 @@
+"""chat/http/websocket.py: what opens a websocket."""
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.client import Chat, Person
+from tests.support.waiting import PATIENCE_S
+from tests.support.websocket_bytes import upgrade_request
+
+
+def port_of(chat: Chat) -> int:
+    port = urlsplit(chat.base_url).port
+    assert port is not None
+    return port
+
+
+async def answer(chat: Chat, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send a request and return the status, the headers and the body of the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(chat))
+    try:
+        writer.write(request)
+        async with asyncio.timeout(PATIENCE_S):
+            start, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
+        return int(start.split()[1]), headers, body
+    finally:
+        writer.transport.abort()
+
+
+def error_of(body: bytes) -> dict[str, Any]:
+    error: dict[str, Any] = json.loads(body)["error"]
+    assert error.keys() == {"code", "message"}
+    return error
+
+
+# --- the opening handshake ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+async def test_only_get_opens_a_websocket(chat: Chat, alice: Person, method: str) -> None:
+    status, headers, body = await answer(chat, upgrade_request(token=alice.token, method=method))
+    assert (status, headers["allow"], error_of(body)["code"]) == (405, "GET", "method_not_allowed")
+
+
+async def test_head_does_not_open_a_websocket(chat: Chat, alice: Person) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(chat))
+    writer.write(upgrade_request(token=alice.token, method="HEAD"))
+    assert (await asyncio.wait_for(reader.readline(), PATIENCE_S)).split()[1] == b"405"
+    writer.transport.abort()
+
+
+async def test_http_1_0_does_not_open_a_websocket(chat: Chat, alice: Person) -> None:
+    status, _, body = await answer(chat, upgrade_request(token=alice.token, http="1.0"))
+    assert (status, error_of(body)["code"]) == (400, "bad_request")
+    assert "HTTP/1.1" in error_of(body)["message"]
+
+
+@pytest.mark.parametrize("version", [0, 7, 8, 12, 14, 255])
+async def test_another_version_is_told_which_one_is_served(chat: Chat, alice: Person, version: int) -> None:
+    status, headers, body = await answer(chat, upgrade_request(token=alice.token, version=version))
+    assert (status, headers["sec-websocket-version"], headers["upgrade"]) == (426, "13", "websocket")
+    assert headers["connection"].lower() == "upgrade"
+    assert error_of(body)["code"] == "bad_request"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"Upgrade: websocket\r\n", b""),
+        (b"Upgrade: websocket\r\n", b"Upgrade: h2c\r\n"),
+        (b"Connection: Upgrade\r\n", b""),
+        (b"Sec-WebSocket-Version: 13\r\n", b""),
+        (b"Sec-WebSocket-Key: ", b"X-Key: "),
+        (b"Sec-WebSocket-Key: ", b"Sec-WebSocket-Key: x"),
+    ],
+    ids=["no upgrade", "another upgrade", "no connection", "no version", "no key", "a bad key"],
+)
+async def test_a_handshake_that_lacks_something_is_400(chat: Chat, alice: Person, old: bytes, new: bytes) -> None:
+    request = upgrade_request(token=alice.token)
+    assert old in request
+    status, _, body = await answer(chat, request.replace(old, new))
+    assert (status, error_of(body)["code"]) == (400, "bad_request")
+    assert "Sec-WebSocket-Key of 16 bytes" in error_of(body)["message"]
+
+
+async def test_after_a_refusal_the_connection_serves_other_requests(chat: Chat, alice: Person) -> None:
+    live = b"GET /health/live HTTP/1.1\r\nHost: h\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(chat))
+    writer.write(upgrade_request(token=alice.token, version=8) + live)
+    statuses: list[bytes] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while len(statuses) < 2:
+            if (line := await reader.readline()).startswith(b"HTTP/1.1"):
+                statuses.append(line.split()[1])
+            elif b"HTTP/1.1" in line:  # a body has no line end: the next answer begins behind it
+                statuses.append(line.split(b"HTTP/1.1")[1].split()[0])
+    assert statuses == [b"426", b"200"]
+    writer.transport.abort()
