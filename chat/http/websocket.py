@@ -1,8 +1,10 @@
 """GET /v1/ws: from a request to a connection of the hub.
 
-aiohttp checks too little here: it upgrades HEAD and HTTP/1.0, and takes versions that are not RFC 6455's.
+aiohttp checks too little here: it upgrades HEAD and HTTP/1.0, takes versions that are not RFC 6455's, and reads frames
+that came with the request before anything can stand in their way.
 """
 
+import asyncio
 import logging
 
 from aiohttp import HttpVersion11, WSMsgType, hdrs, web
@@ -13,6 +15,7 @@ from chat.http.authentication import SUBPROTOCOL_V2, check_origin, websocket_tok
 from chat.protocol.close_codes import CloseCode
 from chat.protocol.frames import MAX_FRAME_BYTES
 from chat.realtime.connection import CLOSE_TIMEOUT_S, ClientConnection
+from chat.realtime.websocket_frames import MaskGuard
 
 WEBSOCKET_VERSION = "13"
 
@@ -37,6 +40,7 @@ async def websocket(request: web.Request) -> web.StreamResponse:
         writer_limit=1,  # send_frame waits as soon as the transport asks to
     )
     _check_handshake(request, response)
+    mask_guard = _guard_transport(request)
     await response.prepare(request)
     assert request.transport is not None
 
@@ -53,7 +57,7 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     if request.app[app_keys.STATE].stopping:  # since the request came: nobody else tells this connection
         connection.close(CloseCode.SERVICE_RESTART)
     try:
-        await connection.run(response)
+        await connection.run(response, mask_guard)
     finally:
         log.info("user %d has disconnected (%s)", identity.user_id, connection.close_code or response.close_code)
     return response
@@ -79,3 +83,21 @@ def _check_handshake(request: web.Request, response: web.WebSocketResponse) -> N
             "The request does not open a websocket. Send Upgrade: websocket, Connection: Upgrade, "
             f"Sec-WebSocket-Version: {WEBSOCKET_VERSION} and a Sec-WebSocket-Key of 16 bytes in base64."
         )
+
+
+def _guard_transport(request: web.Request) -> MaskGuard:
+    """Return the guard that all bytes after the head of the request pass.
+
+    aiohttp keeps those that came together with the head until the upgrade, and gives them to its frame reader then.
+    They are taken back and go through the guard, too.
+    """
+    protocol, transport = request.protocol, request.transport
+    if transport is None:
+        raise ConnectionResetError("The client is gone.")
+    assert isinstance(protocol, asyncio.Protocol)
+    early, protocol._message_tail = protocol._message_tail, b""
+    guard = MaskGuard(protocol)
+    transport.set_protocol(guard)
+    if early:
+        guard.data_received(early)
+    return guard

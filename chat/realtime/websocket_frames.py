@@ -33,19 +33,26 @@ def close_frame(code: int, reason: str) -> bytes:
 class MaskGuard(asyncio.Protocol):
     """Stands before a connection's protocol and passes on only masked frames, as a client's have to be.
 
-    It has to be in place before the first frame comes. The first unmasked frame calls `on_violation`, and nothing that
-    comes with it or later is passed on.
+    It has to be in place before the first frame comes. The first unmasked frame is a violation: nothing that comes
+    with it or later is passed on.
 
     received_data: whether anything came since it was set to False
     """
 
     __slots__ = ("_on_violation", "_partial_header", "_protocol", "_remaining", "received_data")
 
-    def __init__(self, protocol: asyncio.Protocol, on_violation: Callable[[], None]) -> None:
-        self._protocol, self._on_violation = protocol, on_violation
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        self._protocol = protocol
+        self._on_violation: Callable[[], None] | None = None
         self.received_data = True
         self._remaining = 0  # bytes of the frame that is coming in; -1 after a violation
         self._partial_header = b""
+
+    def call_on_violation(self, callback: Callable[[], None]) -> None:
+        """Have the violation call this: at once, if it has happened already."""
+        self._on_violation = callback
+        if self._remaining < 0:
+            callback()
 
     def data_received(self, data: bytes) -> None:
         self.received_data = True
@@ -55,7 +62,8 @@ class MaskGuard(asyncio.Protocol):
             self._protocol.data_received(data)
         else:
             self._remaining = -1
-            self._on_violation()
+            if self._on_violation is not None:
+                self._on_violation()
 
     def _scan_headers(self, data: bytes) -> bool:
         """Go from header to header. Return whether all of them say that a mask follows."""

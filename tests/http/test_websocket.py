@@ -1,15 +1,23 @@
-"""chat/http/websocket.py: what opens a websocket."""
+"""chat/http/websocket.py: what opens a websocket, and what a client may send before it is open."""
 
 import asyncio
 import json
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.client import Chat, Person
+from tests.support.client import GENERAL, Chat, Person
+from tests.support.names import unique
 from tests.support.waiting import PATIENCE_S
-from tests.support.websocket_bytes import upgrade_request
+from tests.support.websocket_bytes import (
+    Opcode,
+    RawWebsocket,
+    client_frame,
+    text_frame,
+    upgrade_request,
+)
 
 
 def port_of(chat: Chat) -> int:
@@ -101,3 +109,53 @@ async def test_after_a_refusal_the_connection_serves_other_requests(chat: Chat, 
                 statuses.append(line.split(b"HTTP/1.1")[1].split()[0])
     assert statuses == [b"426", b"200"]
     writer.transport.abort()
+
+
+# --- frames in the segment of the request --------------------------------------------------------------
+
+
+def message(text: str) -> bytes:
+    return json.dumps({"type": 1, "chatroomId": GENERAL, "chatmessage": text, "requestId": text}).encode()
+
+
+def upgraded(chat: Chat, person: Person, early: bytes = b"") -> AbstractAsyncContextManager[RawWebsocket]:
+    """A websocket whose first bytes come in one segment with its request."""
+    return RawWebsocket.connect(port_of(chat), upgrade_request(token=person.token) + early)
+
+
+async def latest_texts(person: Person) -> set[str]:
+    return {each["chatmessage"] for each in await person.gets(f"/v1/chat/rooms/{GENERAL}/messages")}
+
+
+@pytest.mark.parametrize("cut", [1, 2, 10, None], ids=lambda cut: f"{cut or 'all'} bytes early")
+async def test_an_unmasked_frame_beside_the_request_is_refused(chat: Chat, alice: Person, cut: int | None) -> None:
+    text = unique("unmasked")
+    frame = client_frame(Opcode.TEXT, message(text), masked=False)
+    early, later = (frame, b"") if cut is None else (frame[:cut], frame[cut:])
+    async with upgraded(chat, alice, early) as socket:
+        await socket.send(later, text_frame(message(unique("masked"))))
+        assert await socket.close_code() == 1002
+    assert text not in await latest_texts(alice)
+
+
+async def test_nothing_behind_an_unmasked_frame_beside_the_request_is_acted_on(chat: Chat, alice: Person) -> None:
+    first, second = unique("before"), unique("behind")
+    frames = text_frame(message(first)) + client_frame(Opcode.PING, masked=False) + text_frame(message(second))
+    async with upgraded(chat, alice, frames) as socket:
+        assert await socket.close_code() == 1002
+    assert not {first, second} & await latest_texts(alice)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 30, None], ids=lambda cut: f"{cut or 'all'} bytes early")
+async def test_a_masked_frame_beside_the_request_is_served(chat: Chat, alice: Person, cut: int | None) -> None:
+    text = unique("masked")
+    frame = client_frame(Opcode.TEXT, message(text), mask_key=b"\x37\xfa\x21\x3d")
+    early, later = (frame, b"") if cut is None else (frame[:cut], frame[cut:])
+    async with upgraded(chat, alice, early) as socket, asyncio.timeout(PATIENCE_S):
+        await socket.send(later)
+        while (heard := await socket.receive())[0] != Opcode.TEXT or json.loads(heard[1])["type"] != 13:
+            pass
+        assert json.loads(heard[1])["requestId"] == text
+        await socket.send(client_frame(Opcode.TEXT, b"{}", masked=False))
+        assert await socket.close_code() == 1002, "the guard has lost count of the frames"
+    assert text in await latest_texts(alice)
