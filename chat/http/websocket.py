@@ -15,7 +15,7 @@ from chat.http.authentication import SUBPROTOCOL_V2, check_origin, websocket_tok
 from chat.protocol.close_codes import CloseCode
 from chat.protocol.frames import MAX_FRAME_BYTES
 from chat.realtime.connection import CLOSE_TIMEOUT_S, ClientConnection
-from chat.realtime.websocket_frames import MaskGuard
+from chat.realtime.websocket_frames import MaskGuard, may_be_sent
 
 WEBSOCKET_VERSION = "13"
 
@@ -60,6 +60,8 @@ async def websocket(request: web.Request) -> web.StreamResponse:
         await connection.run(response, mask_guard)
     finally:
         log.info("user %d has disconnected (%s)", identity.user_id, connection.close_code or response.close_code)
+    if connection.close_code is None and response.close_code and not may_be_sent(response.close_code):
+        await response.close(code=CloseCode.PROTOCOL_ERROR)  # else aiohttp answers the peer's close with 1000
     return response
 
 

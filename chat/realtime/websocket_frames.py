@@ -1,6 +1,7 @@
-"""Websocket frames as bytes (RFC 6455, section 5), and the rejection of unmasked client frames.
+"""Websocket frames as bytes (RFC 6455, section 5), and the rejection of what aiohttp accepts from clients.
 
-A frame for many connections is encoded once; aiohttp would encode it for each. Its reader accepts unmasked frames.
+A frame for many connections is encoded once; aiohttp would encode it for each. Its reader accepts unmasked frames, and
+close codes that must not be sent.
 """
 
 import asyncio
@@ -28,6 +29,11 @@ def close_frame(code: int, reason: str) -> bytes:
     """An unmasked close frame. `reason`: at most 123 bytes, for people."""
     reason_bytes = reason.encode()
     return struct.pack("!BBH", 0x88, 2 + len(reason_bytes), code) + reason_bytes
+
+
+def may_be_sent(close_code: int) -> bool:
+    """Return whether an endpoint may send this code in a close frame (RFC 6455, section 7.4, and IANA's registry)."""
+    return 1000 <= close_code <= 1003 or 1007 <= close_code <= 1014 or 3000 <= close_code <= 4999
 
 
 class MaskGuard(asyncio.Protocol):

@@ -15,6 +15,7 @@ from tests.support.websocket_bytes import (
     Opcode,
     RawWebsocket,
     client_frame,
+    close_payload,
     text_frame,
     upgrade_request,
 )
@@ -159,3 +160,26 @@ async def test_a_masked_frame_beside_the_request_is_served(chat: Chat, alice: Pe
         await socket.send(client_frame(Opcode.TEXT, b"{}", masked=False))
         assert await socket.close_code() == 1002, "the guard has lost count of the frames"
     assert text in await latest_texts(alice)
+
+
+# --- close codes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "code", [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 6000, 32_768, 65_535]
+)
+async def test_a_close_code_that_must_not_be_sent_is_answered_with_1002(chat: Chat, alice: Person, code: int) -> None:
+    async with upgraded(chat, alice) as socket:
+        await socket.send(client_frame(Opcode.CLOSE, close_payload(code)))
+        assert await socket.close_code() == 1002
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", *map(close_payload, (1000, 1001, 1002, 1003, 1007, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999))],
+    ids=lambda payload: str(int.from_bytes(payload)),
+)
+async def test_a_close_that_may_be_sent_is_answered_with_1000(chat: Chat, alice: Person, payload: bytes) -> None:
+    async with upgraded(chat, alice) as socket:
+        await socket.send(client_frame(Opcode.CLOSE, payload))
+        assert await socket.close_code() == 1000

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from chat.realtime.websocket_frames import MaskGuard, close_frame, text_frame
+from chat.realtime.websocket_frames import MaskGuard, close_frame, may_be_sent, text_frame
 from tests.support.websocket_bytes import Opcode, client_frame
 
 
@@ -53,6 +53,11 @@ def test_a_frame_says_how_long_it_is(size: int) -> None:
 
 def test_a_goodbye_has_its_code_and_a_reason() -> None:
     assert close_frame(1012, "restart") == b"\x88\x09\x03\xf4restart"
+
+
+def test_a_close_code_may_be_sent_if_it_is_registered_or_free_for_use() -> None:
+    codes = [code for code in range(65_536) if may_be_sent(code)]
+    assert codes == [*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)]
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 5, 7, 1_000, 10**6])

@@ -63,6 +63,11 @@ def client_frame(
     return head + mask_key * masked + payload
 
 
+def close_payload(code: int, reason: bytes = b"") -> bytes:
+    """Return the payload of a close frame."""
+    return struct.pack("!H", code) + reason
+
+
 def text_frame(content: object) -> bytes:
     """Return a client's text frame: bytes as they are, anything else as JSON."""
     return client_frame(Opcode.TEXT, content if isinstance(content, bytes) else json.dumps(content).encode())
