@@ -4,7 +4,6 @@ aiohttp checks too little here: it upgrades HEAD and HTTP/1.0, takes versions th
 that came with the request before anything can stand in their way.
 """
 
-import asyncio
 import logging
 
 from aiohttp import HttpVersion11, WSMsgType, hdrs, web
@@ -96,7 +95,6 @@ def _guard_transport(request: web.Request) -> MaskGuard:
     protocol, transport = request.protocol, request.transport
     if transport is None:
         raise ConnectionResetError("The client is gone.")
-    assert isinstance(protocol, asyncio.Protocol)
     early, protocol._message_tail = protocol._message_tail, b""
     guard = MaskGuard(protocol)
     transport.set_protocol(guard)

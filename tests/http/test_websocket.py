@@ -162,6 +162,15 @@ async def test_a_masked_frame_beside_the_request_is_served(chat: Chat, alice: Pe
     assert text in await latest_texts(alice)
 
 
+async def test_many_masked_frames_beside_the_request_are_all_served(chat: Chat, alice: Person) -> None:
+    count = 2_000  # more bytes than are read at once
+    pings = [client_frame(Opcode.PING, b"%0125d" % number) for number in range(count)]
+    async with upgraded(chat, alice, b"".join(pings)) as socket, asyncio.timeout(PATIENCE_S):
+        heard = [await socket.receive() for _ in range(count + 1)]
+    assert heard[0][0] == Opcode.TEXT, "the hello"
+    assert heard[1:] == [(Opcode.PONG, b"%0125d" % number) for number in range(count)]
+
+
 # --- close codes --------------------------------------------------------------------------------------
 
 
