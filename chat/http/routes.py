@@ -20,7 +20,7 @@ ROUTES = [
     web.get(ROOM + "/messages", signed_in(messages.list_messages)),
     web.post(ROOM + "/messages", signed_in(messages.send_message)),
     web.get(ROOM + "/events", signed_in(messages.list_events)),
-    web.get("/v1/ws", websocket.websocket),  # its own guard: the token may be in four places
+    web.get("/v1/ws", websocket.websocket, allow_head=False),  # its own guard: the token may be in four places
     web.get("/health/live", health.live),
     web.get("/health/ready", health.ready),
     web.get("/", static_files.index),

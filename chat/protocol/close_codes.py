@@ -8,7 +8,7 @@ class CloseCode(IntEnum):
 
     ====  =====================================================================
     1001  the client said so, or its page was left
-    1002  no websocket frame, or an unmasked one: a bug in the client, do not come back
+    1002  a breach of RFC 6455, also an unmasked frame: a bug in the client, do not come back
     1003  a binary frame: a bug in the client, do not come back
     1007  a text frame that is not UTF-8: a bug in the client, do not come back
     1008  the rate limit was ignored: come back after a pause

@@ -138,13 +138,15 @@ class ClientConnection:
         self.frame_bucket = TokenBucket(rate, rate * BURST_SECONDS, now)
         self.resume_bucket = TokenBucket(rate, RESUME_BURST, now)
 
-    async def run(self, messages: AsyncIterable[WSMessage]) -> None:
-        """Serve the connection from the hello to its end."""
+    async def run(self, messages: AsyncIterable[WSMessage], mask_guard: MaskGuard) -> None:
+        """Serve the connection from the hello to its end. The messages have passed the guard."""
         hub, loop = self.backend.hub, asyncio.get_running_loop()
-        self._guard_transport()
+        self._mask_guard = mask_guard
+        self._limit_send_buffer()
         expiry = loop.call_later(self.identity.expires_at - time.time(), self.close, CloseCode.SESSION_OVER)
         self.backend.connections.add(self)
         hub.connect(self.subscriber)
+        mask_guard.call_on_violation(lambda: self.close(CloseCode.PROTOCOL_ERROR))
         log.debug("user %d has connected (%s)", self.identity.user_id, "chat.v2" if self.speaks_v2 else "plain")
         try:
             try:
@@ -207,12 +209,7 @@ class ClientConnection:
             log.info("user %d does not answer a ping and is disconnected", self.identity.user_id)
             self._transport.abort()
 
-    def _guard_transport(self) -> None:
-        protocol = self._transport.get_protocol()
-        assert isinstance(protocol, asyncio.Protocol)
-        # No frame has come yet: the upgrade did not wait, and a client that sends frames before it breaks the protocol.
-        self._mask_guard = MaskGuard(protocol, lambda: self.close(CloseCode.PROTOCOL_ERROR))
-        self._transport.set_protocol(self._mask_guard)
+    def _limit_send_buffer(self) -> None:
         peer = self._transport.get_extra_info("socket")
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_SEND_BUFFER_BYTES)
 

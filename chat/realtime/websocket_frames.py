@@ -1,6 +1,7 @@
-"""Websocket frames as bytes (RFC 6455, section 5), and the rejection of unmasked client frames.
+"""Websocket frames as bytes (RFC 6455, section 5), and the rejection of what aiohttp accepts from clients.
 
-A frame for many connections is encoded once; aiohttp would encode it for each. Its reader accepts unmasked frames.
+A frame for many connections is encoded once; aiohttp would encode it for each. Its reader accepts unmasked frames, and
+close codes that must not be sent.
 """
 
 import asyncio
@@ -30,22 +31,34 @@ def close_frame(code: int, reason: str) -> bytes:
     return struct.pack("!BBH", 0x88, 2 + len(reason_bytes), code) + reason_bytes
 
 
+def may_be_sent(close_code: int) -> bool:
+    """Return whether an endpoint may send this code in a close frame (RFC 6455, section 7.4, and IANA's registry)."""
+    return 1000 <= close_code <= 1003 or 1007 <= close_code <= 1014 or 3000 <= close_code <= 4999
+
+
 class MaskGuard(asyncio.Protocol):
     """Stands before a connection's protocol and passes on only masked frames, as a client's have to be.
 
-    It has to be in place before the first frame comes. The first unmasked frame calls `on_violation`, and nothing that
-    comes with it or later is passed on.
+    It has to be in place before the first frame comes. The first unmasked frame is a violation: nothing that comes
+    with it or later is passed on.
 
     received_data: whether anything came since it was set to False
     """
 
     __slots__ = ("_on_violation", "_partial_header", "_protocol", "_remaining", "received_data")
 
-    def __init__(self, protocol: asyncio.Protocol, on_violation: Callable[[], None]) -> None:
-        self._protocol, self._on_violation = protocol, on_violation
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        self._protocol = protocol
+        self._on_violation: Callable[[], None] | None = None
         self.received_data = True
         self._remaining = 0  # bytes of the frame that is coming in; -1 after a violation
         self._partial_header = b""
+
+    def call_on_violation(self, callback: Callable[[], None]) -> None:
+        """Have the violation call this: at once, if it has happened already."""
+        self._on_violation = callback
+        if self._remaining < 0:
+            callback()
 
     def data_received(self, data: bytes) -> None:
         self.received_data = True
@@ -55,7 +68,8 @@ class MaskGuard(asyncio.Protocol):
             self._protocol.data_received(data)
         else:
             self._remaining = -1
-            self._on_violation()
+            if self._on_violation is not None:
+                self._on_violation()
 
     def _scan_headers(self, data: bytes) -> bool:
         """Go from header to header. Return whether all of them say that a mask follows."""

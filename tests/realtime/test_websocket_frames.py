@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from chat.realtime.websocket_frames import MaskGuard, close_frame, text_frame
+from chat.realtime.websocket_frames import MaskGuard, close_frame, may_be_sent, text_frame
 from tests.support.websocket_bytes import Opcode, client_frame
 
 
@@ -55,12 +55,18 @@ def test_a_goodbye_has_its_code_and_a_reason() -> None:
     assert close_frame(1012, "restart") == b"\x88\x09\x03\xf4restart"
 
 
+def test_a_close_code_may_be_sent_if_it_is_registered_or_free_for_use() -> None:
+    codes = [code for code in range(65_536) if may_be_sent(code)]
+    assert codes == [*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)]
+
+
 @pytest.mark.parametrize("step", [1, 2, 3, 5, 7, 1_000, 10**6])
 def test_masked_frames_pass_however_they_are_cut(step: int) -> None:
     data = b"".join(sent(b"y" * size) for size in (0, 5, 125, 126, 300, 65_535, 65_536, 0))
     behind = Taken()
     refused: list[int] = []
-    watch = MaskGuard(behind, lambda: refused.append(1))
+    watch = MaskGuard(behind)
+    watch.call_on_violation(lambda: refused.append(1))
     for at in range(0, len(data), step):
         watch.data_received(data[at : at + step])
     assert behind.data == data
@@ -73,12 +79,24 @@ def test_an_unmasked_frame_is_refused_once_and_nothing_after_it_passes(size: int
     good, bad = sent(b"good" * 50), sent(b"\xff" * size, masked=False) + sent(b"later")
     behind = Taken()
     refused: list[int] = []
-    watch = MaskGuard(behind, lambda: refused.append(1))
+    watch = MaskGuard(behind)
+    watch.call_on_violation(lambda: refused.append(1))
     watch.data_received(good)
     for at in range(0, len(bad), step):
         watch.data_received(bad[at : at + step])
     assert refused == [1]
     assert behind.data in (good, good + bad[:1]), "the header's first byte alone says nothing"
+
+
+def test_a_violation_is_told_also_to_a_callback_that_comes_after_it() -> None:
+    behind = Taken()
+    refused: list[int] = []
+    watch = MaskGuard(behind)
+    watch.data_received(sent(b"early", masked=False))
+    watch.data_received(sent(b"later"))
+    watch.call_on_violation(lambda: refused.append(1))
+    assert refused == [1]
+    assert behind.data == b""
 
 
 def test_random_frames_in_random_pieces_are_refused_if_and_only_if_one_is_unmasked() -> None:
@@ -91,7 +109,8 @@ def test_random_frames_in_random_pieces_are_refused_if_and_only_if_one_is_unmask
             frames[chance.randrange(8)] = sent(chance.randbytes(chance.randrange(300)), masked=False)
         data, behind = b"".join(frames), Taken()
         refused: list[int] = []
-        watch = MaskGuard(behind, partial(refused.append, 1))
+        watch = MaskGuard(behind)
+        watch.call_on_violation(partial(refused.append, 1))
         while data:
             cut = chance.choice((1, 2, 9, 100, 70_000))
             watch.data_received(data[:cut])
@@ -102,7 +121,7 @@ def test_random_frames_in_random_pieces_are_refused_if_and_only_if_one_is_unmask
 
 def test_everything_else_reaches_the_protocol_behind() -> None:
     behind = Taken()
-    watch = MaskGuard(behind, lambda: None)
+    watch = MaskGuard(behind)
     watch.pause_writing()
     watch.resume_writing()
     assert watch.eof_received() is True
@@ -111,7 +130,7 @@ def test_everything_else_reaches_the_protocol_behind() -> None:
 
 
 def test_it_says_whether_anything_was_heard() -> None:
-    watch = MaskGuard(Taken(), lambda: None)
+    watch = MaskGuard(Taken())
     watch.received_data = False
     watch.data_received(sent(b"x"))
     assert watch.received_data

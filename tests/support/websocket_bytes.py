@@ -40,8 +40,16 @@ def upgrade_request(
     ).encode()
 
 
-def client_frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: bool = True) -> bytes:
-    """Return a frame as a client sends it. The mask is zero, which is a mask like any other."""
+def client_frame(
+    opcode: int,
+    payload: bytes = b"",
+    *,
+    fin: bool = True,
+    rsv: int = 0,
+    masked: bool = True,
+    mask_key: bytes = bytes(4),
+) -> bytes:
+    """Return a frame as a client sends it. The mask is zero, unless told otherwise: that is a mask like any other."""
     size, mask = len(payload), MASK_BIT if masked else 0
     first = fin << 7 | rsv << 4 | opcode
     if size < 126:
@@ -50,7 +58,14 @@ def client_frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: in
         head = struct.pack("!BBH", first, mask | 126, size)
     else:
         head = struct.pack("!BBQ", first, mask | 127, size)
-    return head + bytes(4) * masked + payload
+    if any(mask_key):
+        payload = bytes(byte ^ mask_key[at % 4] for at, byte in enumerate(payload))
+    return head + mask_key * masked + payload
+
+
+def close_payload(code: int, reason: bytes = b"") -> bytes:
+    """Return the payload of a close frame."""
+    return struct.pack("!H", code) + reason
 
 
 def text_frame(content: object) -> bytes:
