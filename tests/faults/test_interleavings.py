@@ -7,11 +7,10 @@ come. Time stands still until the test moves it.
 
 import asyncio
 import contextlib
-import selectors
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVarTuple, cast
 
 import hypothesis.strategies as st
 import pytest
@@ -34,22 +33,14 @@ from chat.realtime.hub import Hub
 from chat.realtime.relay import Relay
 from tests.support.fake_transport import FakeTransport
 from tests.support.sample_events import ALICE, BOB, line, membership
+from tests.support.standing_clock import StandingClock
+
+Args = TypeVarTuple("Args")
 
 ROOMS = (1, 2)
 USERS = (ALICE, BOB)
 PAGE, RESUME_EVENTS = 3, 8
 KINDS = [EventKind.MESSAGE] * 3 + [EventKind.MEMBER]  # three messages for each change of membership
-
-
-class StandingClock(asyncio.SelectorEventLoop):
-    """An event loop whose time the test sets."""
-
-    def __init__(self) -> None:
-        super().__init__(selectors.DefaultSelector())
-        self.now = 1000.0
-
-    def time(self) -> float:
-        return self.now
 
 
 class Log:
@@ -266,11 +257,11 @@ class InterleavingMachine(RuleBasedStateMachine):
             relay=self.relay,
         )
 
-    def do(self, act: Callable[[], Any]) -> None:
-        """Acts inside the loop, which then runs until nothing is ready."""
+    def do(self, act: Callable[[*Args], object], *args: *Args) -> None:
+        """Call `act` inside the loop, which then runs until nothing is ready."""
 
         async def inside() -> None:
-            act()
+            act(*args)
             for _ in range(10):
                 await asyncio.sleep(0)
 
@@ -405,7 +396,7 @@ class InterleavingMachine(RuleBasedStateMachine):
         for _ in range(8):
             for gate in (*self.log.asked, *(gate for client in self.clients for gate in client.held)):
                 if not gate.done():
-                    self.do(lambda gate=gate: gate.set_result(None))  # type: ignore[misc]
+                    self.do(gate.set_result, None)
             if self.polling is None or self.polling.done():
                 self.poll()
             for _ in range(3):
