@@ -16,12 +16,11 @@ from tests.support.names import unique
 
 @pytest.fixture(scope="module")
 async def passwords() -> AsyncIterator[Passwords]:
-    """As in the server, but cheap."""
-    these = Passwords(threads=2, queue_timeout_s=10)
-    these._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-    these._dummy_hash = these._hasher.hash("nobody")
-    yield these
-    these.close()
+    """Passwords as in the server, with cheap hashes."""
+    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    passwords = Passwords(threads=2, queue_timeout_s=10, hasher=hasher)
+    yield passwords
+    passwords.close()
 
 
 # --- signing up ---------------------------------------------------------------------------------------
