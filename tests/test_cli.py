@@ -16,8 +16,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from chat import app as app_module
 from chat import cli, config
+from chat.app import honour_pending_cancel
 from chat.db import migrations
 from chat.protocol.close_codes import CloseCode
 from devtools import __main__ as devtools
@@ -42,7 +42,7 @@ Typed = Callable[..., tuple[int, str, str]]
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
     """Runs a command in an empty folder: how it ended, what it printed, what it said was wrong."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_log_to_stderr", lambda level: None)
+    monkeypatch.setattr(cli, "log_to_stderr", lambda level: None)
     for each in dataclasses.fields(config.Settings):
         monkeypatch.delenv(each.name.upper(), raising=False)
 
@@ -175,7 +175,7 @@ async def test_a_stop_that_a_library_swallows_ends_the_start() -> None:
     async def start() -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(PATIENCE_S)
-        await app_module._honour_pending_cancel(None)
+        await honour_pending_cancel(None)
         await asyncio.sleep(PATIENCE_S)
 
     starting = asyncio.create_task(start())

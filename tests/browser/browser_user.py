@@ -257,10 +257,10 @@ class SocketInterceptor:
     async def install(cls, user: BrowserUser) -> "SocketInterceptor":
         """Intercept the websockets of a page that is not open yet."""
         interceptor = cls()
-        await user.page.route_web_socket(re.compile("/v1/ws"), interceptor._on_connect)
+        await user.page.route_web_socket(re.compile("/v1/ws"), interceptor.on_connect)
         return interceptor
 
-    def _on_connect(self, page: WebSocketRoute) -> None:
+    def on_connect(self, page: WebSocketRoute) -> None:
         self._page, self._server = page, page.connect_to_server()
         self.drops_sent = False
         page.on_message(self._on_page_message)

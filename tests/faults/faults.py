@@ -163,7 +163,7 @@ class Breaker:
         command = [str(folder / "rabbitmqctl"), "-n", rabbit.node, "set_vm_memory_high_watermark", fraction]
         user = processes.as_user(processes.server_user("rabbitmq"))
         for _ in range(5):  # a node that has just come back may not know itself yet
-            done = subprocess.run(command, env=rabbit._environment(), cwd=rabbit.folder, capture_output=True, **user)
+            done = subprocess.run(command, env=rabbit.environment(), cwd=rabbit.folder, capture_output=True, **user)
             if done.returncode == 0:
                 return
             time.sleep(1)

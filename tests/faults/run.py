@@ -144,8 +144,8 @@ async def play(
     """
     chance = random.Random(seed)
     result = Result(seed)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as http:
-        http._retry_connection = False  # a try is one try: a PUT or DELETE that it repeats would hide the first
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(connector=connector, middlewares=[_send_once]) as http:
         owner, rooms = await _prepare(http, servers, seed)
         workload = Workload(http, servers, rooms, seed, per_s)
         await workload.sign_up()
@@ -189,6 +189,16 @@ async def play(
     result.resends = sum(writer.resends for writer in workload.writers)
     result.count(history)
     return result
+
+
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a PUT or DELETE whose connection broke: the repeat would hide the first attempt."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise  # nothing was sent, and aiohttp does not repeat it
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(f"{request.method} {request.url}: {error}") from error
 
 
 async def _prepare(http: aiohttp.ClientSession, servers: ServerPair, seed: int) -> tuple[RestWriter, list[int]]:

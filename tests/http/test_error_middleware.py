@@ -201,7 +201,7 @@ def everything() -> Iterator[list[str]]:
     listener, root = Listener(), logging.getLogger()
     before = {name: logging.getLogger(name).level for name in (None, *root.manager.loggerDict)}
     root.addHandler(listener)
-    cli._log_to_stderr("DEBUG")
+    cli.log_to_stderr("DEBUG")
     root.setLevel(logging.DEBUG)
     yield lines
     root.removeHandler(listener)
