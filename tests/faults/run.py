@@ -241,7 +241,7 @@ async def _whole_log(
     http: aiohttp.ClientSession, servers: ServerPair, reader: Client, room: int, result: Result
 ) -> list[tuple[int, str]]:
     """The room's log, which both servers must agree on."""
-    told: list[list[tuple[int, str]]] = []
+    read: list[list[tuple[int, str]]] = []
     for server in servers:
         log: list[tuple[int, str]] = []
         deadline = time.monotonic() + RECOVERY_S
@@ -255,10 +255,10 @@ async def _whole_log(
             if not page:
                 break
             log += [(frame["seq"], text_of(frame)) for frame in page]
-        told.append(log)
-    if told[0] != told[1]:
+        read.append(log)
+    if read[0] != read[1]:
         result.wrong.append((Fault.TWO_VALUES, f"the servers disagree about room {room}"))
-    return told[1]
+    return read[1]
 
 
 async def _caught_up(workload: Workload, history: History, result: Result) -> None:
@@ -380,7 +380,7 @@ def main() -> None:
         with private_services() as services:
             asyncio.run(_rounds(services, args.results, args.faults, args.seed))
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here")
+        print("stopped; the same command goes on from this round")
     results = read_results(args.results)
     print(table(results))
     sys.exit(any(result.wrong for result in results))

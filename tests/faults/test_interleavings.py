@@ -49,7 +49,7 @@ class Log:
     def __init__(self) -> None:
         self.events: dict[int, list[Event]] = {room: [] for room in ROOMS}
         self.members: dict[tuple[int, int], int] = {}  # user and room → the seq of the join
-        self.asked: list[asyncio.Future[None]] = []
+        self.queries: list[asyncio.Future[None]] = []
         self.at_once = False
 
     def add(self, room: int, user: int, kind: int) -> Event:
@@ -73,7 +73,7 @@ class Log:
     async def _answer(self, rows: Any) -> Any:
         if not self.at_once:
             gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.asked.append(gate)
+            self.queries.append(gate)
             await gate
         return rows
 
@@ -119,7 +119,7 @@ class SimulatedClient:
     def __init__(self, machine: "InterleavingMachine", user: int, v2: bool) -> None:
         self.machine, self.user, self.v2 = machine, user, v2
         self.pipe = FakeTransport()
-        self.held: list[asyncio.Future[None]] = []  # a replay waits for its peer
+        self.held: list[asyncio.Future[None]] = []  # replays that wait for the client
         identity, transport = Identity(user, f"user{user}", f"user{user}@x.org", 0), cast(asyncio.Transport, self.pipe)
         self.connection = ClientConnection(
             machine.backend, identity, transport, speaks_v2=v2, send_and_drain=self._send_and_drain
@@ -131,7 +131,7 @@ class SimulatedClient:
         self.read = 0  # frames that `check` has seen
         self.next: dict[int, int | None] = {}  # v2: the number that has to come; None: only a join may
         self.left: dict[int, bool] = {}  # rooms that were left: nothing may come before a join
-        self.asked: dict[int, deque[int]] = {room: deque() for room in ROOMS}  # resumes without an answer
+        self.resumes: dict[int, deque[int]] = {room: deque() for room in ROOMS}  # resumes without an answer
         self.perhaps: set[int] = set()  # rooms that are being replayed
         self.surely: set[int] = set()  # rooms that are certainly being replayed
         self.last: dict[int, int] = {}  # the original's clients: the last message heard
@@ -161,18 +161,18 @@ class SimulatedClient:
             room = frame["chatroomId"]
             if frame["type"] == 14:
                 assert frame["code"] in ("unavailable", "not_found"), frame
-                self.asked[room].popleft()
+                self.resumes[room].popleft()
                 self.next[room] = None
                 self._replayed(room)
             elif frame["type"] == 11:
-                self._check_verdict(room, frame)
+                self._check_resumed(room, frame)
             elif self.v2:
                 self._check_event(room, frame)
             else:
                 self._check_message(room, frame)
 
-    def _check_verdict(self, room: int, frame: dict[str, Any]) -> None:
-        after = self.asked[room].popleft()
+    def _check_resumed(self, room: int, frame: dict[str, Any]) -> None:
+        after = self.resumes[room].popleft()
         if frame["complete"]:
             assert frame["from"] == after + 1
             assert frame["to"] == ((self.next[room] or 0) - 1 if room in self.perhaps else after), frame
@@ -186,7 +186,7 @@ class SimulatedClient:
     def _check_event(self, room: int, frame: dict[str, Any]) -> None:
         own = frame["type"] == EventKind.MEMBER and frame["userId"] == self.user
         due, seq = self.next.get(room), frame["seq"]
-        begins = bool(self.asked[room]) and seq == self.asked[room][0] + 1
+        begins = bool(self.resumes[room]) and seq == self.resumes[room][0] + 1
         if seq == due and (room in self.perhaps or not self.left.get(room)):
             if begins:
                 self.perhaps.add(room)  # or else it is live, and the replay is still to come
@@ -220,7 +220,7 @@ class SimulatedClient:
         membership = self.subscriber.membership
         assert membership is not None and rooms <= membership.room_ids | live
         assert self.v2 or rooms == live
-        assert not any(self.asked.values()), "a resume was never answered"
+        assert not any(self.resumes.values()), "a resume was never answered"
         for room in live:
             assert not self.v2 or self.next[room] == len(self.machine.log.events[room]) + 1
 
@@ -317,13 +317,13 @@ class InterleavingMachine(RuleBasedStateMachine):
         able = [client for client in self.clients if client.v2]
         client = able[which % len(able)]
         after = max(0, len(self.log.events[room]) - back)
-        client.asked[room].append(after)
+        client.resumes[room].append(after)
         self.do(lambda: client.connection.resume(Resume(room, after)))
 
-    @precondition(lambda self: self.log.asked)
+    @precondition(lambda self: self.log.queries)
     @rule(which=st.integers(0, 5), well=st.integers(0, 9))
     def answer(self, which: int, well: int) -> None:
-        gate = self.log.asked.pop(which % len(self.log.asked))
+        gate = self.log.queries.pop(which % len(self.log.queries))
         if not gate.done():
             self.do(lambda: gate.set_result(None) if well else gate.set_exception(Unreachable()))
 
@@ -394,7 +394,7 @@ class InterleavingMachine(RuleBasedStateMachine):
         """From now on everything answers, and the poll runs repeatedly."""
         self.log.at_once = True
         for _ in range(8):
-            for gate in (*self.log.asked, *(gate for client in self.clients for gate in client.held)):
+            for gate in (*self.log.queries, *(gate for client in self.clients for gate in client.held)):
                 if not gate.done():
                     self.do(gate.set_result, None)
             if self.polling is None or self.polling.done():

@@ -120,12 +120,12 @@ async def test_a_repeat_over_any_interface_is_the_same_event(here: Chat, there: 
     room, another = await alice.creates(), await alice.creates()
     request_id = unique("repeat")
     first = await alice.posts("once", room, requestId=request_id)
-    wires = [await alice.connects(), await at(alice, there).connects()]
-    for wire in wires:
+    clients = [await alice.connects(), await at(alice, there).connects()]
+    for client in clients:
         for _ in range(2):
-            await wire.says("once", room, requestId=request_id)
+            await client.says("once", room, requestId=request_id)
         for _ in range(2):
-            ack = await wire.expect(type=13, requestId=request_id)
+            ack = await client.expect(type=13, requestId=request_id)
             assert (ack["seq"], ack["duplicate"], ack["createdAt"]) == (first["seq"], True, first["createdAt"])
     again = await at(alice, there).posts("once", room, requestId=request_id)
     assert again["seq"] == first["seq"] and again["duplicate"]

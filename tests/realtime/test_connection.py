@@ -178,13 +178,8 @@ async def test_a_resume_replays_from_any_number_in_the_bytes_of_the_log(alice: P
 async def test_a_resume_from_the_future_or_of_another_epoch_is_not_complete(alice: Person) -> None:
     room = await alice.creates()
     client = await alice.connects()
-    assert await client.resume(room, after=99) == {
-        "type": 11,
-        "chatroomId": room,
-        "from": 1,
-        "to": 1,
-        "complete": False,
-    }
+    resumed = await client.resume(room, after=99)
+    assert resumed == {"type": 11, "chatroomId": room, "from": 1, "to": 1, "complete": False}
     resumed = await client.resume(room, after=1, epoch="another")
     assert (resumed["from"], resumed["to"], resumed["complete"]) == (1, 1, False)
     assert (await client.resume(room, after=1, epoch=client.heard[0]["epoch"]))["complete"]

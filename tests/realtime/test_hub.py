@@ -241,8 +241,8 @@ async def test_one_event_may_have_several_subjects(harness: HubHarness) -> None:
 
 async def test_an_event_with_several_subjects_opens_a_room_for_any_of_them(harness: HubHarness) -> None:
     bob = harness.subscribe(BOB)[1]
-    nobody_here = 99
-    harness.hub.deliver(change_of_members(5, Subject(nobody_here, True), Subject(BOB, True), Subject(ALICE, False)))
+    elsewhere = 99
+    harness.hub.deliver(change_of_members(5, Subject(elsewhere, True), Subject(BOB, True), Subject(ALICE, False)))
     harness.says(6)
     await asyncio.sleep(0)
     assert bob.seqs(ROOM) == [5, 6]
