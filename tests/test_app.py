@@ -18,7 +18,7 @@ from chat.http import app_keys as keys
 from chat.lifecycle import StartupError
 from chat.protocol.frames import MAX_IN_FLIGHT_WRITES
 from devtools import schema
-from tests.support.client import GENERAL
+from tests.support.client import GENERAL, Frame, WebsocketClient
 from tests.support.names import unique
 from tests.support.processes import free_port
 from tests.support.server import process, serving
@@ -130,7 +130,7 @@ async def test_a_socket_ends_when_its_token_expires(database_url: str) -> None:
 
 
 async def test_a_peer_that_does_not_answer_pings_is_dropped(database_url: str) -> None:
-    async with serving(settings_for(database_url, ping_interval_s=0.2, ping_timeout_s=0.1)) as chat:
+    async with serving(settings_for(database_url, ping_interval_s=0.2, ping_timeout_s=1.0)) as chat:
         alice = await chat.sign_up("alice")
         await alice.connects(autoping=False)
         bob = await chat.sign_up("bob")
@@ -141,23 +141,29 @@ async def test_a_peer_that_does_not_answer_pings_is_dropped(database_url: str) -
         await stays.round_trip()
 
 
+async def write(client: WebsocketClient) -> Frame:
+    """Send a message and return the ack or the error."""
+    request_id = unique("write")
+    await client.says("a message", requestId=request_id)
+    return await client.expect(requestId=request_id)
+
+
 async def test_a_client_that_sends_too_fast_gets_an_error_and_is_then_disconnected(database_url: str) -> None:
     async with serving(settings_for(database_url, rate_limit_per_s=2.0)) as chat:
         alice = await chat.sign_up("alice")
         client = await alice.connects()
-        for number in range(12):
-            await client.says(f"number {number}", requestId=unique("write"))
-        error = await client.errs("rate_limited")
-        assert 0 < error["retryMs"] <= 1000 and error["requestId"]
-        acked = [frame for frame in client.heard if frame["type"] == 13]
-        assert len(acked) <= 10
-        await asyncio.sleep(error["retryMs"] / 1000)
+        acked = 0
+        while (answer := await write(client))["type"] == 13:
+            acked += 1
+        assert acked >= 10, "a burst passes"
+        assert answer["code"] == "rate_limited" and 0 < answer["retryMs"] <= 1000
+        await asyncio.sleep(answer["retryMs"] / 1000)
         await client.says("slower now", requestId="slow-now-1")
         await client.expect(type=13, requestId="slow-now-1")
         for _ in range(200):
             await client.says("too fast")
         assert await client.closed() == 1008
-        assert len([event for event in await alice.events(GENERAL) if event["userId"] == alice.id]) < 20
+        assert len([event for event in await alice.events(GENERAL) if event["userId"] == alice.id]) < 100
 
 
 async def test_bad_frames_count_against_the_rate(database_url: str) -> None:

@@ -409,5 +409,5 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "GAP_FILL_ROWS", PAGE)
 
 
-class TestInterleavings(InterleavingMachine.TestCase):  # type: ignore[misc, valid-type]
-    settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestInterleavings = InterleavingMachine.TestCase
+TestInterleavings.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

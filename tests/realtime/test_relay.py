@@ -9,6 +9,7 @@ from typing import Any
 import psycopg2
 import pytest
 
+from chat.aio import cancel_and_wait
 from chat.auth.tokens import Tokens
 from chat.broker.memory import MemoryBroker
 from chat.db.errors import StatementFailed, Unreachable
@@ -102,9 +103,7 @@ async def polling(process: Process) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        while not task.done():  # before Python 3.12, wait_for swallows a cancel that comes with its result
-            task.cancel()
-            await asyncio.wait([task], timeout=0.1)
+        await cancel_and_wait([task])
 
 
 async def test_a_notification_brings_events_to_the_subscribers(process: Process) -> None:
