@@ -44,13 +44,13 @@ class WriterHarness:
     async def room(self) -> int:
         """A new room with one event in it."""
         result = await self.writer.run(
-            "rooms/create", name=unique("room"), topic="", user_id=self.user, request_id=unique("client")
+            "rooms/create", name=unique("room"), topic="", user_id=self.user, request_id=unique("request")
         )
         assert result.event is not None
         return result.event.room_id
 
     def says(self, room: int, text: str = "hi", request_id: str = "") -> asyncio.Future[WriteResult]:
-        return self.writer.append(room, self.user, request_id or unique("client"), text)
+        return self.writer.append(room, self.user, request_id or unique("request"), text)
 
     async def log(self, room: int) -> list[str]:
         _, events = await EventReader(self.db).events(None, room, after=0, limit=10_000)
@@ -140,10 +140,10 @@ async def test_waiting_writes_are_one_batch_in_the_order_of_the_calls(harness: W
 
 async def test_the_same_request_id_is_the_same_event(harness: WriterHarness) -> None:
     room = await harness.room()
-    together = [harness.says(room, "once", "client-1234") for _ in range(3)]
-    together.append(harness.says(room, "twice", "client-1234"))
+    together = [harness.says(room, "once", "request-1234") for _ in range(3)]
+    together.append(harness.says(room, "twice", "request-1234"))
     assert await outcomes(together) == ["2", "2", "2", "request_id_reused"]
-    later = await harness.says(room, "once", "client-1234")
+    later = await harness.says(room, "once", "request-1234")
     assert later.duplicate and later.event is not None and later.event.seq == 2
     assert harness.batches == [[(room, 1)], [(room, 2)]]
 
@@ -184,7 +184,7 @@ async def test_a_write_to_an_unknown_room_is_not_found(harness: WriterHarness) -
 
 async def test_a_second_room_of_the_same_name_is_a_conflict(harness: WriterHarness) -> None:
     name = unique("name")
-    ids = [unique("client"), unique("client")]
+    ids = [unique("request"), unique("request")]
     first, second = (
         harness.writer.run("rooms/create", name=name, topic="", user_id=harness.user, request_id=each) for each in ids
     )
@@ -206,7 +206,7 @@ async def test_writes_beyond_the_queue_limit_are_refused_at_once(opens: Open) ->
 async def test_a_row_that_postgresql_rejects_fails_alone(harness: WriterHarness) -> None:
     rooms = [await harness.room() for _ in range(3)]
     answers = [harness.says(room) for room in rooms for _ in range(10)]
-    rejected = harness.writer.append(rooms[1], 2**40, unique("client"), "a user that does not exist")
+    rejected = harness.writer.append(rooms[1], 2**40, unique("request"), "a user that does not exist")
     answers += [harness.says(room) for room in rooms for _ in range(10)]
     with pytest.raises(BadRequest):
         await rejected
@@ -331,7 +331,7 @@ async def test_without_postgresql_a_write_is_certainly_not_stored(opens: Open, d
     await eventually(lambda: all(connection.closed for connection in harness.writer_db.idle_connections))
     assert await outcomes([harness.says(room, "not stored") for _ in range(5)]) == ["unavailable"] * 5
     proxy.refusing = False
-    request_id = unique("client")
+    request_id = unique("request")
     while await outcomes([harness.says(room, "stored", request_id)]) != ["2"]:
         pass
     assert await harness.log(room) == ["stored"]
@@ -343,14 +343,14 @@ async def test_without_an_answer_the_outcome_is_unknown_until_the_write_is_repea
     harness = await opens(proxy.instead_of(database_url), timeout_s=1.0)
     room = await harness.room()
     proxy.hold()
-    lost = harness.says(room, "was it stored?", "client-1234")
+    lost = harness.says(room, "was it stored?", "request-1234")
     queued = harness.says(room, "never sent")
     await eventually(lambda: harness.writer.in_flight > 0)
     late = harness.says(room, "queued behind it")
     answers = await outcomes([lost, queued, late])
     assert answers[0] == "unknown" and answers[2] == "unavailable"
     proxy.release()
-    again = await harness.says(room, "was it stored?", "client-1234")
+    again = await harness.says(room, "was it stored?", "request-1234")
     assert again.duplicate and again.event is not None and again.event.seq == 2
     assert "queued behind it" not in await harness.log(room)
 

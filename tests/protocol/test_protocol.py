@@ -240,8 +240,8 @@ def test_an_error_says_what_it_knows_and_is_from_the_server() -> None:
 
 
 def test_a_resumed_frame_has_from() -> None:
-    verdict = json.loads(codec.encode(frames.Resumed(1, 2, 3, True)))
-    assert verdict == {"type": 11, "chatroomId": 1, "from": 2, "to": 3, "complete": True}
+    resumed = json.loads(codec.encode(frames.Resumed(1, 2, 3, True)))
+    assert resumed == {"type": 11, "chatroomId": 1, "from": 2, "to": 3, "complete": True}
 
 
 # --- texts and names ----------------------------------------------------------------------------------

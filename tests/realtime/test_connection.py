@@ -305,13 +305,13 @@ async def test_a_bad_frame_is_answered_and_the_connection_stays(alice: Person, n
     assert error["chatuser"] == "server"
     if "12345678" in text:
         assert error["requestId"] == "12345678"
-    await client.says("still open", requestId=unique("client"))
+    await client.says("still open", requestId=unique("request"))
     await client.expect(type=13)
 
 
 async def test_an_unknown_room_is_answered_with_the_request_id(alice: Person) -> None:
     client = await alice.connects()
-    request_id = unique("client")
+    request_id = unique("request")
     await client.says("anybody?", 999_999, requestId=request_id)
     assert (await client.errs("not_found", requestId=request_id))["chatroomId"] == 999_999
 

@@ -59,13 +59,13 @@ class Process:
 
     async def room(self, user: int) -> int:
         result = await self.writer.run(
-            "rooms/create", name=unique("room"), topic="", user_id=user, request_id=unique("client")
+            "rooms/create", name=unique("room"), topic="", user_id=user, request_id=unique("request")
         )
         assert result.event is not None
         return result.event.room_id
 
     async def says(self, room: int, user: int, times: int = 1) -> None:
-        await asyncio.gather(*(self.writer.append(room, user, unique("client"), "hi") for _ in range(times)))
+        await asyncio.gather(*(self.writer.append(room, user, unique("request"), "hi") for _ in range(times)))
 
     def connects(self, user: int, *known: int) -> tuple[Subscriber, FakeTransport]:
         pipe = FakeTransport()

@@ -237,8 +237,8 @@ async def test_a_restart_closes_with_its_code_and_loses_nothing_acked(database_u
         assert acked.items() <= stored.items()
         assert not refused & stored.keys()
         client = await again.connects()
-        verdict = await client.resume(room, after=clients[1].seqs(room)[-1])
-        assert verdict["complete"]
+        resumed = await client.resume(room, after=clients[1].seqs(room)[-1])
+        assert resumed["complete"]
         assert clients[1].seqs(room) + client.seqs(room) == list(range(1, len(stored) + 2))
 
 
