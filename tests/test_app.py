@@ -24,7 +24,7 @@ from tests.support.processes import free_port
 from tests.support.server import process, serving
 from tests.support.settings import settings_for
 from tests.support.waiting import eventually
-from tests.support.websocket_bytes import upgrade_request
+from tests.support.websocket_bytes import RawWebsocket, upgrade_request
 
 
 def test_making_the_application_opens_nothing() -> None:
@@ -132,11 +132,13 @@ async def test_a_socket_ends_when_its_token_expires(database_url: str) -> None:
 async def test_a_peer_that_does_not_answer_pings_is_dropped(database_url: str) -> None:
     async with serving(settings_for(database_url, ping_interval_s=0.2, ping_timeout_s=1.0)) as chat:
         alice = await chat.sign_up("alice")
-        await alice.connects(autoping=False)
         bob = await chat.sign_up("bob")
         stays = await bob.connects()
         hub = chat.app[keys.BACKEND].hub
-        await eventually(lambda: alice.id not in hub.users())
+        port = int(chat.base_url.rsplit(":", 1)[1])
+        async with RawWebsocket.connect(port, upgrade_request(token=alice.token)):  # it answers nothing
+            await eventually(lambda: alice.id in hub.users())
+            await eventually(lambda: alice.id not in hub.users())
         assert bob.id in hub.users()
         await stays.round_trip()
 
