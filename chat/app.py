@@ -52,7 +52,7 @@ def serve(settings: Settings) -> None:
     gc.freeze()  # what is imported stays for good: no collection needs to look at it
     gc.set_threshold(GC_GEN0_THRESHOLD)
     app = make_app(settings)
-    app.on_startup.append(_honour_pending_cancel)
+    app.on_startup.append(honour_pending_cancel)
     try:
         web.run_app(
             app,
@@ -72,7 +72,7 @@ def serve(settings: Settings) -> None:
         ) from None
 
 
-async def _honour_pending_cancel(_: object) -> None:
+async def honour_pending_cancel(_: object) -> None:
     """The last step of the start. A signal cancels the start; before Python 3.12 asyncio.wait_for, and with it aiopg,
     swallows a cancel that comes with its result. Cancelled once more, run_app stops in good order."""
     task = asyncio.current_task()

@@ -22,7 +22,7 @@ def run(command: Callable[[Any, config.Settings], None], args: argparse.Namespac
     """Call a command with the settings. An error for the operator becomes one line and exit status 1."""
     try:
         settings = config.load()
-        _log_to_stderr(settings.log_level)
+        log_to_stderr(settings.log_level)
         command(args, settings)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -101,7 +101,8 @@ def _db_renew_epoch(args: argparse.Namespace, settings: config.Settings) -> None
     print("the epoch is now", pool.run_alone(settings.database_url, "epoch/renew", str))
 
 
-def _log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str) -> None:
+    """Log what has at least this level. Some libraries are quieter than the rest."""
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     # These repeat what the server logs itself: at each try, or with the client's data.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)

@@ -124,10 +124,10 @@ class PrivateRabbit:
         self._write("rabbitmq.conf", configuration, user)
         # The node takes its name from the environment; on the command line it only serves `is_running`.
         command = [str(folder / "rabbitmq-server"), "-noinput", "-chat", self.node]
-        pid = processes.launch(command, user=user, folder=self.folder, log=self.log, env=self._environment())
+        pid = processes.launch(command, user=user, folder=self.folder, log=self.log, env=self.environment())
         self._write("pid", str(pid), user)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         return {
             "PATH": PATH,
             "HOME": str(self.folder),  # Erlang keeps its cookie there

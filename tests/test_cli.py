@@ -16,8 +16,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from chat import app as app_module
 from chat import cli, config
+from chat.app import honour_pending_cancel
 from chat.db import migrations
 from chat.protocol.close_codes import CloseCode
 from devtools import __main__ as devtools
@@ -40,9 +40,9 @@ Typed = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """Runs a command in an empty folder: how it ended, what it printed, what it said was wrong."""
+    """Runs a command in an empty folder: how it ended, what it printed, and its error."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_log_to_stderr", lambda level: None)
+    monkeypatch.setattr(cli, "log_to_stderr", lambda level: None)
     for each in dataclasses.fields(config.Settings):
         monkeypatch.delenv(each.name.upper(), raising=False)
 
@@ -95,14 +95,14 @@ def test_the_makefile_knows_no_other_commands(variable: str, program: str) -> No
     assert used and set(used) <= COMMANDS[program]
 
 
-def test_an_unknown_command_is_told_which_there_are(command: Typed) -> None:
+def test_an_unknown_command_lists_the_known_ones(command: Typed) -> None:
     code, _, err = command("dance")
     assert code == 2
     assert "dance" in err and "db-migrate" in err
 
 
 @pytest.mark.parametrize(
-    ("words", "environ", "said"),
+    ("words", "environ", "expected"),
     [
         (["serve"], {}, "JWT_SECRET has 0 bytes: at least 32 random ones are expected"),
         (["run"], {}, "JWT_SECRET has 0 bytes: at least 32 random ones are expected"),
@@ -114,11 +114,11 @@ def test_an_unknown_command_is_told_which_there_are(command: Typed) -> None:
         (["db-reset"], {"DATABASE_URL": "postgresql://localhost/chat?host=db.example.com"}, "db.example.com"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(command: Typed, words: list[str], environ: dict[str, str], said: str) -> None:
+def test_an_error_is_one_line(command: Typed, words: list[str], environ: dict[str, str], expected: str) -> None:
     code, out, err = command(*words, **environ)
     assert (code, out) == (1, "")
     assert err.startswith("chat: ") and err.count("\n") == 1
-    assert said in err
+    assert expected in err
     assert "hush" not in err
 
 
@@ -151,19 +151,19 @@ def test_a_reset_leaves_seed_rows_and_a_rollback_of_them_is_refused(command: Typ
     assert {table: count(url, table) for table in rows} == rows
 
 
-def test_a_new_epoch_is_told(command: Typed, url: str) -> None:
+def test_a_new_epoch_is_printed(command: Typed, url: str) -> None:
     schema.reset(url)
-    told = [command("db-renew-epoch", DATABASE_URL=url) for _ in range(2)]
-    assert all(code == 0 and re.fullmatch(r"the epoch is now [0-9a-f-]{36}\n", out) for code, out, _ in told)
-    assert told[0] != told[1]
+    printed = [command("db-renew-epoch", DATABASE_URL=url) for _ in range(2)]
+    assert all(code == 0 and re.fullmatch(r"the epoch is now [0-9a-f-]{36}\n", out) for code, out, _ in printed)
+    assert printed[0] != printed[1]
 
 
 # --- running ------------------------------------------------------------------------------------------
 
 
 async def test_a_port_in_use_is_named(database_url: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as somebody:
-        port = somebody.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
         async with process("serve", settings_for(database_url), port=port) as server:
             assert await server.ended() == 1
     assert server.lines[-1].startswith(f"chat: cannot listen on 127.0.0.1:{port} (")
@@ -175,7 +175,7 @@ async def test_a_stop_that_a_library_swallows_ends_the_start() -> None:
     async def start() -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(PATIENCE_S)
-        await app_module._honour_pending_cancel(None)
+        await honour_pending_cancel(None)
         await asyncio.sleep(PATIENCE_S)
 
     starting = asyncio.create_task(start())
@@ -193,8 +193,8 @@ def commands(running: Process) -> dict[str, int]:
 
 async def both_run(running: Process) -> dict[str, int]:
     """Returns when server and bot are ready."""
-    for said in ("listening on http://localhost:", "the bot listens"):
-        await eventually(running.has_logged, said)
+    for expected in ("listening on http://localhost:", "the bot listens"):
+        await eventually(running.has_logged, expected)
     pids = commands(running)
     assert pids.keys() == {"serve", "bot"}
     return pids
@@ -210,13 +210,13 @@ def two(database_url: str) -> config.Settings:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_run_starts_server_and_robot_and_ends_both(two: config.Settings, number: signal.Signals) -> None:
+async def test_run_starts_server_and_bot_and_ends_both(two: config.Settings, number: signal.Signals) -> None:
     async with process("run", two) as running:
         pids = await both_run(running)
         async with Chat(f"http://127.0.0.1:{running.port}") as chat:
             assert (await chat.asks("GET", "/health/ready"))["database"] == "ok"
         running.signal(number)
-        running.signal(number)  # somebody is impatient
+        running.signal(number)  # a second signal changes nothing
         assert await running.ended() == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids.values())
     assert "Traceback" not in "".join(running.lines)
@@ -236,16 +236,16 @@ async def test_a_run_that_is_killed_takes_both_with_it(two: config.Settings) -> 
     async with process("run", two) as running:
         pids = await both_run(running)
         async with Chat(f"http://127.0.0.1:{running.port}") as chat:
-            wire = await (await chat.sign_up("alice")).connects()
+            client = await (await chat.sign_up("alice")).connects()
             running.signal(signal.SIGKILL)
             assert await running.ended() == -signal.SIGKILL
-            assert await wire.closed() == CloseCode.SERVICE_RESTART  # in good order
+            assert await client.closed() == CloseCode.SERVICE_RESTART  # in good order
         await eventually(lambda: not any(processes.command_of(pid) for pid in pids.values()))
         socket.create_server(("127.0.0.1", running.port)).close()
     assert "Traceback" not in "".join(running.lines)
 
 
-async def test_a_run_that_is_stopped_at_once_leaves_nobody_behind(database_url: str) -> None:
+async def test_a_run_that_is_stopped_at_once_leaves_no_process_behind(database_url: str) -> None:
     environ = {"DATABASE_URL": database_url, "AMQP_URL": "amqp://127.0.0.1:1/", "JWT_SECRET": "x" * 32}
     run = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "chat", "run"), cwd=ROOT, env={**os.environ, **environ, "PORT": str(free_port())}
@@ -272,7 +272,7 @@ async def test_a_child_that_does_not_stop_is_killed(database_url: str) -> None:
     assert not Path(f"/proc/{child}").exists()
 
 
-async def test_with_the_local_broker_run_starts_the_server_alone(database_url: str) -> None:
+async def test_with_the_memory_broker_run_starts_the_server_alone(database_url: str) -> None:
     async with process("run", settings_for(database_url, amqp_url="memory:")) as running:
         assert commands(running).keys() == {"serve"}
         running.signal(signal.SIGTERM)

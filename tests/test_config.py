@@ -93,7 +93,7 @@ def test_an_empty_value_counts_as_unset() -> None:
 
 
 @pytest.mark.parametrize(("url", "local"), [("memory:", True), ("amqp://localhost/", False), ("amqps://h/", False)])
-def test_the_broker_may_live_inside(url: str, local: bool) -> None:
+def test_the_broker_may_be_in_the_server(url: str, local: bool) -> None:
     assert load(AMQP_URL=url).uses_memory_broker is local
 
 

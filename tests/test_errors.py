@@ -54,5 +54,5 @@ def test_headers_of_one_error_are_not_those_of_another() -> None:
 
 def test_the_table_of_close_codes_has_every_one() -> None:
     assert CloseCode.__doc__ is not None
-    told = {int(code) for code in re.findall(r"^\s*(\d{4})  ", CloseCode.__doc__, re.MULTILINE)}
-    assert told == set(CloseCode)
+    listed = {int(code) for code in re.findall(r"^\s*(\d{4})  ", CloseCode.__doc__, re.MULTILINE)}
+    assert listed == set(CloseCode)

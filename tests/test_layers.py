@@ -68,5 +68,5 @@ def test_there_are_no_other_libraries() -> None:
     assert outside == LIBRARIES.keys()
 
 
-def test_pure_modules_wait_for_nothing_and_talk_to_nobody() -> None:
+def test_pure_modules_await_nothing_and_import_no_io() -> None:
     assert [each for each in IMPORTS if within(each.importer, PURE) and each.library in BLOCKING] == []

@@ -44,22 +44,24 @@ async def test_newman_finds_nothing_wrong(chat: Chat) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    told, _ = await asyncio.wait_for(newman.communicate(), 50)
-    assert newman.returncode == 0, told.decode()
+    output, _ = await asyncio.wait_for(newman.communicate(), 50)
+    assert newman.returncode == 0, output.decode()
 
 
 def test_every_address_is_in_the_collection() -> None:
     routes = [route for route in ROUTES if isinstance(route, web.RouteDef)]
     assert len(routes) == len(ROUTES)
-    asked = set()
+    requested = set()
     for item in requests():
         path = item["request"]["url"]["raw"].removeprefix("{{baseUrl}}").partition("?")[0]
-        asked.add((item["request"]["method"], re.sub(r"\{\{\w+\}\}", "7", path)))
+        requested.add((item["request"]["method"], re.sub(r"\{\{\w+\}\}", "7", path)))
     for route in routes:
-        found = {(method, path) for method, path in asked if method == route.method and pattern(route).fullmatch(path)}
+        found = {
+            (method, path) for method, path in requested if method == route.method and pattern(route).fullmatch(path)
+        }
         assert found, f"{route.method} {route.path} is not in the collection"
-        asked -= found
-    assert asked == WRONG_ON_PURPOSE
+        requested -= found
+    assert requested == WRONG_ON_PURPOSE
 
 
 def test_every_request_is_tested_and_nothing_is_pasted() -> None:

@@ -18,17 +18,20 @@ T = TypeVar("T")
 HASH_THREAD_NICE = 5  # as in nice(1): a third of a core while the event loop wants it too
 
 
+DEFAULT_HASHER = argon2.PasswordHasher(parallelism=1)  # one lane: more compete with the event loop for the cores
+
+
 class Passwords:
     """argon2id in a small thread pool of its own, so that log-ins never starve the event loop.
 
-    A hash takes about 0.1 s and 64 MiB. Its `parallelism` is 1 (one lane): more lanes compete with the loop for the
-    cores. A caller that finds no free thread within `queue_timeout_s` seconds gets `Unavailable`.
+    With the default `hasher`, a hash takes about 0.1 s and 64 MiB. A caller that finds no free thread within
+    `queue_timeout_s` seconds gets `Unavailable`.
 
     verifications: how many there were, so that a test can see that unknown users cost as much as known ones
     """
 
-    def __init__(self, *, threads: int, queue_timeout_s: float) -> None:
-        self._hasher = argon2.PasswordHasher(parallelism=1)
+    def __init__(self, *, threads: int, queue_timeout_s: float, hasher: argon2.PasswordHasher = DEFAULT_HASHER) -> None:
+        self._hasher = hasher
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="password", initializer=_lower_priority)
         self._free = asyncio.Semaphore(threads)
         self._queue_timeout_s = queue_timeout_s

@@ -61,6 +61,11 @@ class Database:
         self._used: set[Connection] = set()
         self._is_open = False
 
+    @property
+    def idle_connections(self) -> "tuple[Connection, ...]":
+        """The connections that no caller has. The server may have closed some of them."""
+        return tuple(self._free)
+
     async def open(self) -> None:
         """Connect. Raises `Unreachable`."""
         self._is_open = True

@@ -43,14 +43,14 @@ class Reply(NamedTuple):
         return self.frame.request_id if isinstance(self.frame, SendMessage) else None
 
 
-def send_message(connection: "ClientConnection", frame: SendMessage) -> "asyncio.Future[WriteResult | bool]":
-    """Append a message; or hand a command to its bot, whose result is whether it was asked before."""
+def send_message(connection: "ClientConnection", frame: SendMessage) -> "asyncio.Future[Any]":
+    """Append a message, with a `WriteResult`; or hand a command to its bot, with whether that was done before."""
     check_request_id(frame.request_id)
     text = clean_text(frame.chatmessage)
     if is_command(text):
         return asyncio.ensure_future(_run_command(connection, frame, text))
     backend, user_id = connection.backend, connection.identity.user_id
-    return messages.send_message(backend.writer, user_id, frame.chatroom_id, text, frame.request_id)  # type: ignore[return-value]
+    return messages.send_message(backend.writer, user_id, frame.chatroom_id, text, frame.request_id)
 
 
 async def _run_command(connection: "ClientConnection", frame: SendMessage, line: str) -> bool:

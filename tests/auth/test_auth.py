@@ -1,13 +1,14 @@
-"""chat/auth: tokens that must not be believed, and passwords that must not block."""
+"""chat/auth: forged tokens are refused, and hashing passwords does not block the loop."""
 
 import asyncio
 import base64
+import contextlib
 import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import argon2
 import jwt
@@ -20,6 +21,7 @@ from chat.domain import accounts as users
 from chat.errors import Unauthorized, Unavailable
 from tests.support.client import Chat
 from tests.support.names import unique
+from tests.support.waiting import PATIENCE_S
 
 SECRET = "0123456789abcdef0123456789abcdef"
 EPOCH = "5f3c8a0e-0000-4000-8000-000000000000"
@@ -31,7 +33,7 @@ def tokens() -> Tokens:
 
 
 def claims(without: str = "", **changed: Any) -> dict[str, Any]:
-    """Those of a good token, but for some."""
+    """The claims of a valid token, with some changed."""
     now = int(time.time())
     good = {"sub": "7", "name": "ann", "email": "ann@example.com", "iat": now, "exp": now + 60}
     good |= {"iss": "chat", "jti": "x", "epoch": EPOCH, **changed}
@@ -43,7 +45,7 @@ def signed(key: str = SECRET, algorithm: str = "HS256", **changed: Any) -> str:
 
 
 def unsigned(header: dict[str, str]) -> str:
-    """A token as its forger writes it: no library would."""
+    """A token as a forger writes it, because no library does."""
     parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (header, claims()))
     return ".".join([*parts, ""])
 
@@ -51,12 +53,12 @@ def unsigned(header: dict[str, str]) -> str:
 # --- tokens -------------------------------------------------------------------------------------------
 
 
-def test_a_token_says_who_its_bearer_is(tokens: Tokens) -> None:
+def test_a_token_names_its_user(tokens: Tokens) -> None:
     token, expires_at = tokens.issue(7, "ann", "ann@example.com")
-    who = tokens.verify(token)
-    assert (who.user_id, who.username, who.email) == (7, "ann", "ann@example.com")
-    assert who.expires_at == int(expires_at.timestamp())
-    assert abs(who.expires_at - time.time() - 60 * 3600) < 10
+    identity = tokens.verify(token)
+    assert (identity.user_id, identity.username, identity.email) == (7, "ann", "ann@example.com")
+    assert identity.expires_at == int(expires_at.timestamp())
+    assert abs(identity.expires_at - time.time() - 60 * 3600) < 10
 
 
 def test_a_token_has_these_claims_and_no_others(tokens: Tokens) -> None:
@@ -69,7 +71,7 @@ def test_a_token_has_these_claims_and_no_others(tokens: Tokens) -> None:
     assert jwt.decode(again, options={"verify_signature": False})["jti"] != found["jti"]
 
 
-def test_the_good_one_of_these_tests_is_good(tokens: Tokens) -> None:
+def test_the_token_that_these_tests_forge_is_valid(tokens: Tokens) -> None:
     assert tokens.verify(signed()).user_id == 7
 
 
@@ -94,14 +96,14 @@ def test_the_good_one_of_these_tests_is_good(tokens: Tokens) -> None:
         *(partial(signed, without=name) for name in claims()),
     ],
 )
-def test_what_is_not_a_token_of_ours_is_refused(tokens: Tokens, forge: Callable[[], str]) -> None:
+def test_a_forged_or_broken_token_is_refused(tokens: Tokens, forge: Callable[[], str]) -> None:
     with pytest.raises(Unauthorized) as caught:
         tokens.verify(forge())
     assert caught.value.code == "unauthorized"
 
 
 @pytest.mark.parametrize("changed", [{"exp": int(time.time()) - 1}, {"epoch": "another"}])
-def test_a_token_that_was_good_once_says_log_in_again(tokens: Tokens, changed: dict[str, Any]) -> None:
+def test_an_expired_token_says_that_the_user_has_to_log_in_again(tokens: Tokens, changed: dict[str, Any]) -> None:
     with pytest.raises(Unauthorized) as caught:
         tokens.verify(signed(**changed))
     assert caught.value.code == "token_expired"
@@ -113,23 +115,63 @@ def test_a_token_that_was_good_once_says_log_in_again(tokens: Tokens, changed: d
 
 @pytest.fixture
 async def passwords() -> AsyncIterator[Passwords]:
-    these = Passwords(threads=1, queue_timeout_s=0.05)
-    yield these
-    these.close()
+    passwords = Passwords(threads=1, queue_timeout_s=PATIENCE_S)
+    yield passwords
+    passwords.close()
 
 
-class Held:
-    """Work for the thread pool that lasts until it is let go."""
+class RecordingHasher(argon2.PasswordHasher):
+    """A hasher that keeps the hashes that it has compared with a password."""
 
     def __init__(self) -> None:
-        self.begun, self.let_go = threading.Event(), threading.Event()
+        super().__init__(parallelism=1)
+        self.compared: list[str] = []
 
-    def __call__(self, *_: object) -> bool:
-        self.begun.set()
-        return self.let_go.wait(10)
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
+        self.compared.append(str(hash))
+        return super().verify(hash, password)
 
 
-async def test_a_password_fits_its_hash_alone(passwords: Passwords) -> None:
+class BlockingHasher(argon2.PasswordHasher):
+    """A hasher whose verification lasts until the test ends it."""
+
+    def __init__(self) -> None:
+        super().__init__(parallelism=1)
+        self.has_begun, self.may_end = threading.Event(), threading.Event()
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
+        self.has_begun.set()
+        assert self.may_end.wait(PATIENCE_S)
+        return True
+
+
+@contextlib.asynccontextmanager
+async def verifying() -> AsyncIterator[tuple[Passwords, asyncio.Task[bool]]]:
+    """Passwords whose only thread verifies a password, until the context ends."""
+    hasher = BlockingHasher()
+    passwords = Passwords(threads=1, queue_timeout_s=0.05, hasher=hasher)
+    first = asyncio.create_task(passwords.verify(None, "x"))
+    try:
+        assert await asyncio.to_thread(hasher.has_begun.wait, PATIENCE_S)
+        yield passwords, first
+    finally:
+        hasher.may_end.set()
+        await asyncio.wait([first])
+    async with asyncio.timeout(PATIENCE_S):
+        while not await can_hash(passwords):
+            pass
+    passwords.close()
+
+
+async def can_hash(passwords: Passwords) -> bool:
+    """Return whether a thread is free in time."""
+    try:
+        return bool(await passwords.hash("x"))
+    except Unavailable:
+        return False
+
+
+async def test_a_password_matches_its_own_hash_alone(passwords: Passwords) -> None:
     encoded = await passwords.hash("pässwörd 🔑")
     assert encoded.startswith("$argon2id$")
     assert await passwords.verify(encoded, "pässwörd 🔑")
@@ -137,49 +179,38 @@ async def test_a_password_fits_its_hash_alone(passwords: Passwords) -> None:
     assert encoded != await passwords.hash("pässwörd 🔑")
 
 
-async def test_nobody_has_no_password_and_it_costs_the_same(passwords: Passwords) -> None:
+async def test_the_password_of_no_account_never_matches_and_costs_the_same() -> None:
+    hasher = RecordingHasher()
+    passwords = Passwords(threads=1, queue_timeout_s=PATIENCE_S, hasher=hasher)
     encoded = await passwords.hash("correct horse")
     for known in (encoded, None):
         before = passwords.verifications
         assert not await passwords.verify(known, "wrong horse")
         assert passwords.verifications == before + 1
-    assert argon2.extract_parameters(passwords._dummy_hash) == argon2.extract_parameters(encoded)
+    known_hash, dummy_hash = hasher.compared
+    assert known_hash == encoded
+    assert argon2.extract_parameters(dummy_hash) == argon2.extract_parameters(encoded)
+    passwords.close()
 
 
-async def test_a_hash_that_is_none_fits_nothing(passwords: Passwords) -> None:
+async def test_an_invalid_hash_matches_no_password(passwords: Passwords) -> None:
     assert not await passwords.verify("not a hash", "")
 
 
-async def test_who_finds_no_thread_is_told_to_come_back(passwords: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = Held()
-    monkeypatch.setattr(passwords, "_matches", held)
-    first = asyncio.create_task(passwords.verify(None, "x"))
-    try:
-        assert await asyncio.to_thread(held.begun.wait, 5)
+async def test_a_call_that_finds_no_free_thread_is_unavailable_for_a_second() -> None:
+    async with verifying() as (passwords, first):
         with pytest.raises(Unavailable) as caught:
             await passwords.hash("x")
         assert caught.value.retry_ms == 1000
-    finally:
-        held.let_go.set()
     assert await first is False
-    assert await passwords.hash("x")  # the thread is free again
 
 
-async def test_who_hangs_up_frees_no_thread_that_still_works(
-    passwords: Passwords, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held = Held()
-    monkeypatch.setattr(passwords, "_matches", held)
-    first = asyncio.create_task(passwords.verify(None, "x"))
-    try:
-        assert await asyncio.to_thread(held.begun.wait, 5)
+async def test_a_cancelled_call_frees_no_thread_that_still_works() -> None:
+    async with verifying() as (passwords, first):
         first.cancel()
         await asyncio.wait([first])
         with pytest.raises(Unavailable):
             await passwords.hash("x")
-    finally:
-        held.let_go.set()
-    assert await passwords.hash("x")
 
 
 async def test_the_loop_goes_on_while_passwords_are_hashed(passwords: Passwords) -> None:
@@ -215,7 +246,7 @@ async def test_a_log_in_replaces_an_outdated_hash(db: Database, chat: Chat, pass
     assert await stored() == new
 
 
-async def test_who_can_log_in_does_so_even_when_there_is_no_thread_for_a_new_hash(
+async def test_a_log_in_succeeds_even_when_no_thread_is_free_for_a_new_hash(
     db: Database, passwords: Passwords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash("correct horse")
@@ -224,7 +255,7 @@ async def test_who_can_log_in_does_so_even_when_there_is_no_thread_for_a_new_has
     assert row is not None
 
     async def busy(_: str) -> str:
-        raise Unavailable("too many people are logging in")
+        raise Unavailable("No thread is free.")
 
     monkeypatch.setattr(passwords, "hash", busy)
     assert (await users.log_in(db, passwords, row.email, "correct horse")).id == row.id

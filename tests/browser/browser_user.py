@@ -1,6 +1,5 @@
 """Users with a browser each, a server that a test can kill and start again, and websockets that it can intercept."""
 
-import asyncio
 import contextlib
 import json
 import re
@@ -18,6 +17,7 @@ from tests.support.names import unique
 from tests.support.processes import free_port
 from tests.support.server import Process, process
 from tests.support.settings import ROOT
+from tests.support.waiting import eventually
 
 AXE = ROOT / ".node/browser/node_modules/axe-core/axe.min.js"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -257,10 +257,10 @@ class SocketInterceptor:
     async def install(cls, user: BrowserUser) -> "SocketInterceptor":
         """Intercept the websockets of a page that is not open yet."""
         interceptor = cls()
-        await user.page.route_web_socket(re.compile("/v1/ws"), interceptor._on_connect)
+        await user.page.route_web_socket(re.compile("/v1/ws"), interceptor.on_connect)
         return interceptor
 
-    def _on_connect(self, page: WebSocketRoute) -> None:
+    def on_connect(self, page: WebSocketRoute) -> None:
         self._page, self._server = page, page.connect_to_server()
         self.drops_sent = False
         page.on_message(self._on_page_message)
@@ -282,21 +282,15 @@ class SocketInterceptor:
         return [frame for frame in self.sent if frame.get("chatmessage") == text]
 
     async def wait_until_sent(self, text: str) -> dict[str, Any]:
-        async with asyncio.timeout(5):
-            while not self.sent_messages(text):
-                await asyncio.sleep(0.01)
+        await eventually(lambda: bool(self.sent_messages(text)))
         return self.sent_messages(text)[0]
 
     async def wait_until_held(self, number: int) -> list[str]:
-        async with asyncio.timeout(5):
-            while len(self.held) < number:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: len(self.held) >= number)
         return self.held
 
     async def wait_until_held_types(self, types: set[int]) -> None:
-        async with asyncio.timeout(5):
-            while not types <= {json.loads(text)["type"] for text in self.held}:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: types <= {json.loads(text)["type"] for text in self.held})
 
     def inject(self, frame: dict[str, Any] | str) -> None:
         """Send a frame to the page as if it came from the server."""

@@ -21,7 +21,7 @@ from tests.support.settings import ROOT, settings_for
 from tests.support.stock_service import StockService
 
 DOCS = ROOT / "docs"
-PEOPLE = ("ada", "grace", "linus")
+USERNAMES = ("ada", "grace", "linus")
 CONVERSATION = (
     ("grace", "Morning! The release notes are at https://example.com/notes, please have a look."),
     ("linus", "Reading."),
@@ -51,8 +51,8 @@ async def main() -> None:
 async def take_pictures(server: RestartableServer) -> None:
     async with Chat(server.url) as chat, async_playwright() as playwright:
         browser = await launch_browser(playwright)
-        people = {name: await sign_up(chat, name) for name in PEOPLE}
-        ada, grace, linus = people.values()
+        persons = {name: await sign_up(chat, name) for name in USERNAMES}
+        ada, grace, linus = persons.values()
         room = await ada.creates("Release", "What goes out, and when")
         for name, topic in (("Books", "What we read"), ("Lunch", "Who is hungry?")):
             other = await grace.creates(name, topic)
@@ -60,7 +60,7 @@ async def take_pictures(server: RestartableServer) -> None:
         await linus.joins(room)
         await grace.joins(room)
         for name, text in CONVERSATION:
-            await people[name].posts(text, room)
+            await persons[name].posts(text, room)
         for text in ("Has anybody finished the Kernighan?", "I have."):
             await grace.posts(text, other)
         users = BrowserUsers(browser, server, chat)

@@ -48,7 +48,7 @@ async def test_users_stay_logged_in_until_they_log_out(users: BrowserUsers) -> N
     await expect(user["#my-name"]).to_have_text(known.username)
     await user.page.reload()
     await user.is_in("General")
-    await user.box.fill("a draft that nobody else may read")
+    await user.box.fill("a private draft")
     await user["#log-out"].click()
     await expect(user["#login-form"]).to_be_visible()
     assert user.page.url == user.url + "/"

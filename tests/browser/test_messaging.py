@@ -19,15 +19,15 @@ from tests.browser.browser_user import (
 from tests.support.names import unique
 
 
-async def test_two_people_chat_through_reloads_and_a_server_restart(users: BrowserUsers) -> None:
+async def test_two_users_chat_through_reloads_and_a_server_restart(users: BrowserUsers) -> None:
     """Sign up, chat both ways, ask the bot, reload, restart the server while one is typing, log out."""
     room = await (await users.chat.sign_up("host")).creates(name := unique("story"))
-    people = [await users.at_login(), await users.at_login()]
-    for user in people:
+    pair = [await users.at_login(), await users.at_login()]
+    for user in pair:
         user.expects_errors(OFFLINE)
-    names = [await user.signs_up("teller") for user in people]
-    ada, ben = people
-    for user in people:
+    names = [await user.signs_up("teller") for user in pair]
+    ada, ben = pair
+    for user in pair:
         await user.page.goto(f"{user.url}/#/rooms/{room}")
         await user.is_in(name)
         await user["#join"].click()
@@ -41,7 +41,7 @@ async def test_two_people_chat_through_reloads_and_a_server_restart(users: Brows
 
     await ada.says("/stock=aapl.us")
     await ben.sees("/stock=aapl.us")
-    for user in people:
+    for user in pair:
         await expect(user["li.bot .bubble"]).to_have_text("AAPL.US quote is $93.42 per share")
         await expect(user["li.bot .tag"]).to_have_text("bot")
 
@@ -60,14 +60,14 @@ async def test_two_people_chat_through_reloads_and_a_server_restart(users: Brows
     await ben.box.press("End")
     await ben.box.press_sequentially(" but not lost")
     await users.server.start()
-    for user in people:
+    for user in pair:
         for number in range(3):
             await user.sees(f"written offline {number}")
         await expect(user["#banner"]).to_be_hidden()
         await expect(user["#connection-state"]).to_have_text("Online")
     await expect(ada["li.own .state"]).to_have_count(0)
     await ben.box.press("Enter")
-    for user in people:
+    for user in pair:
         await user.sees("unfinished but not lost")
         said = [text for text in await user.texts() if not text.startswith("/")]
         assert len(said) == len(set(said)) == 7

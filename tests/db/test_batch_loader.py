@@ -5,8 +5,9 @@ import random
 
 import pytest
 
-from chat.db.batch_loader import MAX_CONCURRENT_LOADS, BatchLoader
+from chat.db.batch_loader import MAX_CONCURRENT_LOADS, WAIT_TIMEOUT_S, BatchLoader
 from chat.errors import Unavailable
+from tests.support.standing_clock import advance, on_standing_clock
 
 
 class Source:
@@ -121,13 +122,13 @@ async def test_nothing_is_loaded_for_cancelled_calls() -> None:
     await asyncio.gather(*gone, return_exceptions=True)
 
 
-async def test_a_call_that_has_waited_for_too_long_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat.db.batch_loader.WAIT_TIMEOUT_S", 0.5)
+@on_standing_clock
+async def test_a_call_that_has_waited_for_too_long_is_unavailable() -> None:
     source = Source(max_batch_size=1)
     first = [source.load(key) for key in range(MAX_CONCURRENT_LOADS)]
     await ticks()
     late = source.load(100)
-    await asyncio.sleep(0.7)
+    await advance(WAIT_TIMEOUT_S + 0.1)
     for _ in range(MAX_CONCURRENT_LOADS):
         await source.answer()
     await asyncio.gather(*first)

@@ -1,4 +1,4 @@
-"""chat/db/pool.py: what comes back, and the three errors."""
+"""chat/db/pool.py: what each call returns, and the three errors."""
 
 import asyncio
 import contextlib
@@ -20,13 +20,37 @@ from tests.support.waiting import eventually
 
 
 @contextlib.asynccontextmanager
-async def opened(url: str, size: int = 1) -> AsyncIterator[Database]:
-    db = Database(url, size=size, name="test")
+async def opened(url: str, size: int = 1, name: str = "test") -> AsyncIterator[Database]:
+    db = Database(url, size=size, name=name)
     await db.open()
     try:
         yield db
     finally:
         await db.close()
+
+
+@contextlib.asynccontextmanager
+async def sleeping(url: str, database_url: str) -> AsyncIterator[tuple[Database, asyncio.Task[None]]]:
+    """A pool whose only connection is in a statement of 3 s, which PostgreSQL runs already. Needs the fixture `sql`."""
+    name = unique("sleeper")
+    with contextlib.closing(psycopg2.connect(database_url)) as other, other.cursor() as cursor:
+        other.autocommit = True
+
+        def runs() -> bool:
+            cursor.execute(
+                "SELECT FROM pg_stat_activity WHERE application_name = %s AND wait_event = 'PgSleep'", [f"chat {name}"]
+            )
+            return cursor.rowcount == 1
+
+        async with opened(url, name=name) as db:
+            working = asyncio.create_task(db.execute("SELECT pg_sleep(3)"))
+            await eventually(runs)
+            yield db, working
+
+
+def all_idle_are_closed(db: Database) -> bool:
+    """Whether no idle connection of a pool is open any more."""
+    return all(connection.closed for connection in db.idle_connections)
 
 
 @pytest.fixture
@@ -35,7 +59,7 @@ def sql(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statements, "statement", lambda name: name if " " in name else statement(name))
 
 
-# --- what comes back ----------------------------------------------------------------------------------
+# --- what is returned ----------------------------------------------------------------------------------
 
 
 class Square(NamedTuple):
@@ -46,7 +70,7 @@ class Square(NamedTuple):
 TWO = "SELECT n, n * n AS square FROM generate_series(1, 2) AS n"
 
 
-async def test_the_verb_of_the_call_says_what_comes_back(db: Database, sql: None) -> None:
+async def test_each_call_returns_the_rows_that_its_name_says(db: Database, sql: None) -> None:
     assert await db.fetch_all(TWO, Square) == [Square(1, 1), Square(2, 4)]
     assert await db.fetch_one(TWO, Square) == Square(1, 1)
     assert await db.fetch_value(TWO, int) == 1
@@ -105,7 +129,7 @@ async def test_the_connection_has_our_limits(db: Database, sql: None) -> None:
 # --- what goes wrong ----------------------------------------------------------------------------------
 
 
-async def test_a_violation_is_refused_with_its_constraint(db: Database) -> None:
+async def test_a_violation_names_its_constraint(db: Database) -> None:
     name = unique("twice")
     await db.execute("users/create", username=name, email=f"{name}@x.org", password_hash="x")
     with pytest.raises(StatementFailed) as caught:
@@ -157,7 +181,7 @@ async def test_a_statement_that_the_server_cancels_was_not_done(db: Database, sq
     assert await db.fetch_value("SELECT 1", int) == 1
 
 
-async def test_a_server_process_that_ends_perhaps_did_it(db: Database, sql: None) -> None:
+async def test_a_statement_whose_server_process_ends_was_perhaps_done(db: Database, sql: None) -> None:
     with pytest.raises(StatementTimeout):
         await db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     assert await db.fetch_value("SELECT 1", int) == 1
@@ -179,28 +203,26 @@ async def test_a_statement_without_an_answer_in_time_was_perhaps_done(
 async def test_a_statement_on_a_connection_that_breaks_was_perhaps_done(
     database_url: str, proxy: Proxy, sql: None, end: str
 ) -> None:
-    async with opened(proxy.instead_of(database_url)) as db:
-        working = asyncio.create_task(db.execute("SELECT pg_sleep(3)"))
-        await asyncio.sleep(0.05)
+    async with sleeping(proxy.instead_of(database_url), database_url) as (db, working):
         getattr(proxy, end)()
         with pytest.raises(StatementTimeout):
             await working
         assert await db.fetch_value("SELECT 1", int) == 1
 
 
-async def test_an_idle_connection_that_breaks_is_replaced_unnoticed(database_url: str, proxy: Proxy) -> None:
+async def test_an_idle_connection_that_breaks_is_replaced_without_an_error(database_url: str, proxy: Proxy) -> None:
     async with opened(proxy.instead_of(database_url), size=3) as db:
         proxy.cut()
-        await eventually(lambda: all(raw.closed for raw in db._free))
+        await eventually(all_idle_are_closed, db)
         for _ in range(5):
             assert await db.fetch_value("epoch/get", str)
 
 
-async def test_without_a_server_nothing_was_done(database_url: str, proxy: Proxy) -> None:
+async def test_without_a_server_a_statement_was_certainly_not_done(database_url: str, proxy: Proxy) -> None:
     async with opened(proxy.instead_of(database_url)) as db:
         proxy.refusing = True
         proxy.cut()
-        await eventually(lambda: all(raw.closed for raw in db._free))
+        await eventually(all_idle_are_closed, db)
         with pytest.raises(Unreachable):
             await db.fetch_value("epoch/get", str)
         proxy.refusing = False
@@ -243,13 +265,12 @@ async def test_a_call_that_finds_no_free_connection_waits_and_then_gives_up(
     assert await waiting
 
 
-async def test_a_cancelled_call_leaves_nothing_behind(db: Database, sql: None) -> None:
-    task = asyncio.create_task(db.execute("SELECT pg_sleep(3)"))
-    await asyncio.sleep(0.05)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert await db.fetch_value("SELECT 1", int) == 1
+async def test_a_cancelled_call_leaves_nothing_behind(database_url: str, sql: None) -> None:
+    async with sleeping(database_url, database_url) as (db, working):
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        assert await db.fetch_value("SELECT 1", int) == 1
 
 
 async def test_every_address_of_a_host_is_tried(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,9 +288,7 @@ async def test_a_host_without_an_address_is_unreachable(database_url: str) -> No
 
 
 async def test_closing_ends_the_statements_in_flight(database_url: str, sql: None) -> None:
-    async with opened(database_url) as db:
-        working = asyncio.create_task(db.execute("SELECT pg_sleep(3)"))
-        await asyncio.sleep(0.05)
+    async with sleeping(database_url, database_url) as (db, working):
         await db.close()
         with pytest.raises(StatementTimeout):
             await working

@@ -40,9 +40,9 @@ class Deep(NamedTuple):
     ("row", "columns", "values", "made"),
     [
         (Plain, ("n", "ordinals"), (1, [2]), Plain(1, [2])),
-        (Plain, ("n", "ordinals"), (None, None), Plain(None, None)),  # type: ignore[arg-type]
+        (Plain, ("n", "ordinals"), (None, None), Plain._make((None, None))),
         (Nested, ("n", "a", "b"), (1, 2, "x"), Nested(1, Inner(2, "x"))),
-        (Nested, ("n", "a", "b"), (1, None, None), Nested(1, Inner(None, None))),  # type: ignore[arg-type]
+        (Nested, ("n", "a", "b"), (1, None, None), Nested(1, Inner._make((None, None)))),
         (Optional, ("n", "a", "b"), (1, 2, None), Optional(1, Inner(2, None))),
         (Optional, ("n", "a", "b"), (1, None, None), Optional(1, None)),
         (Alone, ("a", "b"), (1, "x"), Alone(Inner(1, "x"))),

@@ -118,7 +118,7 @@ def test_a_server_on_the_standard_port_is_used(checkout: Checkout) -> None:
     assert not server.running
 
 
-def test_a_server_on_the_standard_port_that_refuses_the_credentials_is_left_alone(
+def test_a_server_on_the_standard_port_that_refuses_the_credentials_is_not_used(
     checkout: Checkout, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert (

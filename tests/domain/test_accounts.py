@@ -1,4 +1,4 @@
-"""chat/domain/accounts.py: accounts, with the database. tests/test_api.py has what their clients see."""
+"""chat/domain/accounts.py: accounts, with the database. tests/http/test_api.py has what their clients see."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,18 +16,17 @@ from tests.support.names import unique
 
 @pytest.fixture(scope="module")
 async def passwords() -> AsyncIterator[Passwords]:
-    """As in the server, but cheap."""
-    these = Passwords(threads=2, queue_timeout_s=10)
-    these._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-    these._dummy_hash = these._hasher.hash("nobody")
-    yield these
-    these.close()
+    """Passwords as in the server, with cheap hashes."""
+    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    passwords = Passwords(threads=2, queue_timeout_s=10, hasher=hasher)
+    yield passwords
+    passwords.close()
 
 
 # --- signing up ---------------------------------------------------------------------------------------
 
 
-async def test_who_signs_up_can_log_in_and_be_found(db: Database, passwords: Passwords) -> None:
+async def test_a_new_user_can_log_in_and_be_found(db: Database, passwords: Passwords) -> None:
     name = unique("Ann_1.b")
     user = await users.sign_up(db, passwords, name, f"{name}@EXAMPLE.com", "pässwörd 🔑")
     assert (user.username, user.email) == (name, f"{name}@example.com")
@@ -50,7 +49,7 @@ async def test_nothing_is_left_of_a_sign_up_that_fails(db: Database, passwords: 
 
 
 @pytest.mark.parametrize("twin", ["νικος", "νικοσ", "Νικος"])
-async def test_an_address_is_taken_whatever_the_case_of_its_letters(
+async def test_a_second_account_of_an_address_is_a_conflict_whatever_its_case(
     db: Database, passwords: Passwords, twin: str
 ) -> None:
     mark = unique()
@@ -73,12 +72,12 @@ async def test_a_bad_username_is_refused_before_anything_is_hashed(
 
 
 @pytest.mark.parametrize("username", ["abc", "x" * 32, "A.b_c-9", "..."])
-def test_usernames_may_look_so(username: str) -> None:
+def test_other_usernames_are_accepted(username: str) -> None:
     assert users.USERNAME_PATTERN.fullmatch(username)
 
 
 @pytest.mark.parametrize(
-    ("password", "said"),
+    ("password", "expected"),
     [
         ("x" * 7, "7 bytes; 8 to 1,024"),
         ("", "0 bytes"),
@@ -88,9 +87,9 @@ def test_usernames_may_look_so(username: str) -> None:
     ],
 )
 async def test_a_bad_password_is_refused_and_not_shown(
-    db: Database, passwords: Passwords, password: str, said: str
+    db: Database, passwords: Passwords, password: str, expected: str
 ) -> None:
-    with pytest.raises(BadRequest, match=said) as caught:
+    with pytest.raises(BadRequest, match=expected) as caught:
         await users.sign_up(db, passwords, unique("ann"), "ann@example.com", password)
     assert caught.value.text.startswith("password")
     assert not password or password not in caught.value.text
@@ -149,7 +148,7 @@ def test_an_address_is_normalised(email: str, stored: str) -> None:
         "ann\u00ad@example.com",
     ],
 )
-def test_what_is_no_address_is_refused(email: str) -> None:
+def test_text_that_is_not_an_address_is_refused(email: str) -> None:
     with pytest.raises(BadRequest, match="email is not valid: "):
         users.normalize_email(email)
 
@@ -157,19 +156,17 @@ def test_what_is_no_address_is_refused(email: str) -> None:
 # --- logging in ---------------------------------------------------------------------------------------
 
 
-async def test_either_mistake_is_the_same_refusal_and_costs_one_verification(
-    db: Database, passwords: Passwords
-) -> None:
+async def test_either_mistake_is_the_same_error_and_costs_one_verification(db: Database, passwords: Passwords) -> None:
     name = unique("ann")
     user = await users.sign_up(db, passwords, name, f"{name}@example.com", "correct horse")
-    told = set()
+    errors = set()
     for email, password in [
         (user.email, "wrong horse"),
         (user.email, ""),
         (user.email, "x" * 2000),
         (user.email, "\ud800" * 8),
-        ("nobody@example.com", "correct horse"),
-        ("nobody", "correct horse"),
+        ("unknown@example.com", "correct horse"),
+        ("unknown", "correct horse"),
         ("\x00", "correct horse"),
         ("robot", ""),
     ]:
@@ -177,11 +174,11 @@ async def test_either_mistake_is_the_same_refusal_and_costs_one_verification(
         with pytest.raises(Unauthorized) as caught:
             await users.log_in(db, passwords, email, password)
         assert passwords.verifications == before + 1
-        told.add((caught.value.code, caught.value.text))
-    assert told == {("wrong_credentials", "The e-mail address or the password is wrong.")}
+        errors.add((caught.value.code, caught.value.text))
+    assert errors == {("wrong_credentials", "The e-mail address or the password is wrong.")}
 
 
-async def test_the_robot_has_no_password_that_fits(db: Database, passwords: Passwords) -> None:
+async def test_the_user_robot_cannot_log_in(db: Database, passwords: Passwords) -> None:
     assert await db.fetch_value("users/get_by_email", str, email="robot") is None
 
 
@@ -190,7 +187,7 @@ async def test_an_unknown_user_is_not_found(db: Database) -> None:
         await users.get(db, 2**63 - 1)
 
 
-async def test_many_log_in_at_once(db: Database, passwords: Passwords) -> None:
+async def test_a_user_may_log_in_many_times_at_once(db: Database, passwords: Passwords) -> None:
     name = unique("ann")
     user = await users.sign_up(db, passwords, name, f"{name}@example.com", "correct horse")
     found = await asyncio.gather(*(users.log_in(db, passwords, user.email, "correct horse") for _ in range(4)))

@@ -1,12 +1,12 @@
 """A history checker in the manner of Jepsen, with a room as the partition.
 
-A history has three sides: what the writers were told, what the observers saw, and the log as it stands in the end.
+A history has three sides: the answers to the writers, what the observers saw, and the log at the end.
 `unknown`, a broken connection and no answer leave a write undecided: it may be in the log, or not. `unavailable`
 says that it is not, and a write that got nothing else must not be there.
 
 Joins and leaves have no requestId, so an undecided one may take effect at any later moment, or more than once; an
 acked one counts once, and is there when it is acked. A text of the log that begins with * is the server's own,
-nobody's write: `*joined ann`, `*left ann`.
+of no write: `*joined ann`, `*left ann`.
 """
 
 import itertools
@@ -198,8 +198,8 @@ def _check_members(
             done[user].append(action)
     if not wrong:
         for user in membership_writers:
-            told = [change for change in changes if change.user == user]
-            wrong += [(fault, f"room {room}: {text}") for fault, text in _check_changes(user, told, done[user])]
+            own = [change for change in changes if change.user == user]
+            wrong += [(fault, f"room {room}: {text}") for fault, text in _check_changes(user, own, done[user])]
     inside = {user for user, actions in done.items() if actions and actions[-1] == "joined"}
     if listed is not None and listed != inside:
         wrong.append((Fault.MEMBERS, f"room {room}: listed and not in the log, or the reverse: {listed ^ inside}"))

@@ -29,7 +29,7 @@ from tests.support.proxy import Proxy
 from tests.support.settings import ROOT, as_environment, settings_for
 
 READY_S = 30.0
-LONG = bool(os.environ.get("LONG"))  # the long form of the tests here
+LONG = bool(os.environ.get("LONG"))  # the long form of these tests
 
 
 class Services:
@@ -98,11 +98,18 @@ class Services:
 
     def backends(self) -> list[int]:
         """The processes that serve our servers' connections."""
+        return self._activity("pid")
+
+    def client_ports(self) -> list[int]:
+        """The ports from which our servers' connections come."""
+        return self._activity("client_port")
+
+    def _activity(self, column: str) -> list[int]:
         connection = self.connect()
         try:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'chat %'")
-                return [pid for (pid,) in cursor.fetchall()]
+                cursor.execute(f"SELECT {column} FROM pg_stat_activity WHERE application_name LIKE 'chat %'")
+                return [value for (value,) in cursor.fetchall()]
         finally:
             connection.close()
 

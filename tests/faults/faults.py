@@ -102,24 +102,22 @@ class Breaker:
     async def use_up_connections(self, seconds: float | None = None, of: Sequence[ServerProcess] = ()) -> None:
         """Cut all connections of the servers `of` (by default one of them) and let them open no new ones."""
         losers = of or [self.server()]
-        taken: list[psycopg2.extensions.connection] = []
+        used: list[psycopg2.extensions.connection] = []
         try:
             for server in losers:
                 server.to_postgres.refusing = True
                 server.to_postgres.cut()
-            await asyncio.to_thread(
-                self._take_connections, taken, [each for each in self.servers if each not in losers]
-            )
+            await asyncio.to_thread(self._use_connections, used, [each for each in self.servers if each not in losers])
             for server in losers:
                 server.to_postgres.refusing = False
             await asyncio.sleep(seconds or self.seconds(0.5, 3))
         finally:
             for server in losers:
                 server.to_postgres.refusing = False
-            for connection in taken:
+            for connection in used:
                 connection.close()
 
-    def _take_connections(self, taken: list[psycopg2.extensions.connection], others: Sequence[ServerProcess]) -> None:
+    def _use_connections(self, used: list[psycopg2.extensions.connection], others: Sequence[ServerProcess]) -> None:
         """Take all free connections, once the cut ones are gone."""
         deadline = time.monotonic() + GONE_S
         while len(self.services.backends()) > sum(server.to_postgres.connections for server in others):
@@ -128,7 +126,7 @@ class Breaker:
             time.sleep(0.02)
         with contextlib.suppress(psycopg2.OperationalError):
             for _ in range(CONNECTIONS):
-                taken.append(psycopg2.connect(self.services.postgres.url, connect_timeout=5))
+                used.append(psycopg2.connect(self.services.postgres.url, connect_timeout=5))
 
     async def lock_room(self) -> None:
         connection = await asyncio.to_thread(self.services.connect)
@@ -163,7 +161,7 @@ class Breaker:
         command = [str(folder / "rabbitmqctl"), "-n", rabbit.node, "set_vm_memory_high_watermark", fraction]
         user = processes.as_user(processes.server_user("rabbitmq"))
         for _ in range(5):  # a node that has just come back may not know itself yet
-            done = subprocess.run(command, env=rabbit._environment(), cwd=rabbit.folder, capture_output=True, **user)
+            done = subprocess.run(command, env=rabbit.environment(), cwd=rabbit.folder, capture_output=True, **user)
             if done.returncode == 0:
                 return
             time.sleep(1)

@@ -144,8 +144,8 @@ async def play(
     """
     chance = random.Random(seed)
     result = Result(seed)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as http:
-        http._retry_connection = False  # a try is one try: a PUT or DELETE that it repeats would hide the first
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(connector=connector, middlewares=[_send_once]) as http:
         owner, rooms = await _prepare(http, servers, seed)
         workload = Workload(http, servers, rooms, seed, per_s)
         await workload.sign_up()
@@ -191,6 +191,16 @@ async def play(
     return result
 
 
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a PUT or DELETE whose connection broke: the repeat would hide the first attempt."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise  # nothing was sent, and aiohttp does not repeat it
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(f"{request.method} {request.url}: {error}") from error
+
+
 async def _prepare(http: aiohttp.ClientSession, servers: ServerPair, seed: int) -> tuple[RestWriter, list[int]]:
     """Create the owner, a client that only reads, and the rooms that the owner creates."""
     owner = RestWriter(http, servers, 0, seed, rooms=[], per_s=1)
@@ -231,7 +241,7 @@ async def _whole_log(
     http: aiohttp.ClientSession, servers: ServerPair, reader: Client, room: int, result: Result
 ) -> list[tuple[int, str]]:
     """The room's log, which both servers must agree on."""
-    told: list[list[tuple[int, str]]] = []
+    read: list[list[tuple[int, str]]] = []
     for server in servers:
         log: list[tuple[int, str]] = []
         deadline = time.monotonic() + RECOVERY_S
@@ -245,10 +255,10 @@ async def _whole_log(
             if not page:
                 break
             log += [(frame["seq"], text_of(frame)) for frame in page]
-        told.append(log)
-    if told[0] != told[1]:
+        read.append(log)
+    if read[0] != read[1]:
         result.wrong.append((Fault.TWO_VALUES, f"the servers disagree about room {room}"))
-    return told[1]
+    return read[1]
 
 
 async def _caught_up(workload: Workload, history: History, result: Result) -> None:
@@ -370,7 +380,7 @@ def main() -> None:
         with private_services() as services:
             asyncio.run(_rounds(services, args.results, args.faults, args.seed))
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here")
+        print("stopped; the same command goes on from this round")
     results = read_results(args.results)
     print(table(results))
     sys.exit(any(result.wrong for result in results))

@@ -24,7 +24,7 @@ def good() -> History:
     return History(writes, views, {ROOM: log})
 
 
-def test_a_good_history_is_good() -> None:
+def test_a_valid_history_has_no_fault() -> None:
     assert check(good()) == []
 
 
@@ -81,8 +81,8 @@ def store_a_failed_write(history: History) -> None:
     history.logs[ROOM].append((5, "f"))
 
 
-def store_what_nobody_wrote(history: History) -> None:
-    history.logs[ROOM].append((5, "who was that?"))
+def store_a_message_of_no_write(history: History) -> None:
+    history.logs[ROOM].append((5, "of no write"))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def store_what_nobody_wrote(history: History) -> None:
         (miss_the_end, Fault.HOLE),
         (leave_a_number_out, Fault.HOLE),
         (store_a_failed_write, Fault.RISEN),
-        (store_what_nobody_wrote, Fault.STRANGE),
+        (store_a_message_of_no_write, Fault.STRANGE),
     ],
 )
 def test_a_broken_history_is_found(break_it: Callable[[History], None], fault: Fault) -> None:
@@ -123,7 +123,7 @@ LOG = [
 ]
 
 
-def asked(*outcomes: str) -> list[Change]:
+def changes(*outcomes: str) -> list[Change]:
     """The tries of eve, in words like `joined acked`."""
     return [Change(ROOM, "eve", action, Outcome(outcome)) for action, outcome in map(str.split, outcomes)]
 
@@ -131,7 +131,9 @@ def asked(*outcomes: str) -> list[Change]:
 def lively() -> History:
     """Eve joins, leaves and joins again, on websockets that begin with the join or resume."""
     history = History([Write(ROOM, "a", seqs=[3]), Write(ROOM, "b", seqs=[7])], [], {ROOM: list(LOG)})
-    history.changes = asked("left acked", "joined acked", "left refused", "left acked", "joined acked", "joined acked")
+    history.changes = changes(
+        "left acked", "joined acked", "left refused", "left acked", "joined acked", "joined acked"
+    )
     history.visits = [
         Visit("eve", ROOM, entries=LOG[1:4]),
         Visit("eve", ROOM, entries=LOG[5:7], stays=True),
@@ -146,25 +148,25 @@ def lively() -> History:
 @pytest.mark.parametrize(
     "changes",
     [
-        asked("joined acked", "left acked", "joined acked"),
-        asked("joined undecided", "left acked", "joined acked"),
-        asked("joined undecided", "joined acked", "left acked"),  # the first one came late, after the leave
-        asked("joined undecided", "left acked"),  # the undecided join took effect twice
-        asked("joined acked", "left undecided", "joined acked"),
-        asked("joined acked", "left undecided", "left refused", "joined undecided", "left undecided"),
+        changes("joined acked", "left acked", "joined acked"),
+        changes("joined undecided", "left acked", "joined acked"),
+        changes("joined undecided", "joined acked", "left acked"),  # the first one came late, after the leave
+        changes("joined undecided", "left acked"),  # the undecided join took effect twice
+        changes("joined acked", "left undecided", "joined acked"),
+        changes("joined acked", "left undecided", "left refused", "joined undecided", "left undecided"),
     ],
 )
-def test_a_good_history_of_joins_and_leaves_is_good(changes: list[Change]) -> None:
+def test_a_valid_history_of_joins_and_leaves_has_no_fault(changes: list[Change]) -> None:
     history = lively()
     history.changes = changes
     assert check(history) == []
 
 
-def test_somebody_who_is_not_a_member_in_the_end_need_not_hear_it() -> None:
+def test_a_user_who_is_not_a_member_in_the_end_need_not_get_all() -> None:
     history = lively()
     history.logs[ROOM] = LOG[:5]
     history.writes.pop()
-    history.changes = asked("joined acked", "left acked")
+    history.changes = changes("joined acked", "left acked")
     history.visits = [Visit("eve", ROOM, entries=LOG[1:4], stays=True), Visit("eve", ROOM, stays=True)]
     history.members = {ROOM: {"bob"}}
     assert check(history) == []
@@ -183,35 +185,35 @@ def leave_without_a_join(history: History) -> None:
 
 
 def lose_an_acked_join(history: History) -> None:
-    history.changes += asked("left acked", "joined acked")
+    history.changes += changes("left acked", "joined acked")
     history.logs[ROOM].append((8, "*left eve"))
 
 
 def lose_an_acked_leave(history: History) -> None:
-    history.changes += asked("left acked")
+    history.changes += changes("left acked")
 
 
 def lose_a_leave_and_the_join_after_it(history: History) -> None:
-    history.changes += asked("left acked", "joined acked")
+    history.changes += changes("left acked", "joined acked")
 
 
 def store_a_failed_leave(history: History) -> None:
-    history.changes += asked("left refused")
+    history.changes += changes("left refused")
     history.logs[ROOM].append((8, "*left eve"))
 
 
-def leave_for_somebody(history: History) -> None:
-    history.changes = asked("joined acked", "left acked", "joined acked")
+def leave_for_another_user(history: History) -> None:
+    history.changes = changes("joined acked", "left acked", "joined acked")
     history.logs[ROOM].append((8, "*left eve"))
 
 
-def join_another_room_for_somebody(history: History) -> None:
+def join_another_room_for_another_user(history: History) -> None:
     history.logs[2] = [(1, "*created "), (2, "*joined eve")]
-    history.changes = asked("joined acked", "left acked", "joined acked")
+    history.changes = changes("joined acked", "left acked", "joined acked")
 
 
 def come_back_after_an_acked_leave(history: History) -> None:
-    history.changes = asked("joined acked", "joined acked", "left undecided", "joined acked", "left acked")
+    history.changes = changes("joined acked", "joined acked", "left undecided", "joined acked", "left acked")
 
 
 def forget_a_member(history: History) -> None:
@@ -288,8 +290,8 @@ Break = Callable[[History], None]
         (lose_an_acked_leave, Fault.LOST),
         (lose_a_leave_and_the_join_after_it, Fault.LOST),
         (store_a_failed_leave, Fault.RISEN),
-        (leave_for_somebody, Fault.STRANGE),
-        (join_another_room_for_somebody, Fault.STRANGE),
+        (leave_for_another_user, Fault.STRANGE),
+        (join_another_room_for_another_user, Fault.STRANGE),
         (come_back_after_an_acked_leave, Fault.STRANGE),
         (forget_a_member, Fault.MEMBERS),
         (keep_a_member, Fault.MEMBERS),

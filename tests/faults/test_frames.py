@@ -38,12 +38,12 @@ async def alice(servers: ServerPair) -> AsyncIterator[Person]:
 
 async def is_served(person: Person) -> None:
     """Another user can still send and receive."""
-    wire = await person.connects()
-    await wire.resume(GENERAL, after=10**9)
+    client = await person.connects()
+    await client.resume(GENERAL, after=10**9)
     text = unique("fine")
-    await wire.says(text, requestId=text)
-    await wire.hears(text)
-    await wire.close()
+    await client.says(text, requestId=text)
+    await client.hears(text)
+    await client.close()
 
 
 MESSAGE = json.dumps({"type": 1, "chatroomId": 1, "chatmessage": "hé", "requestId": "12345678"}, ensure_ascii=False)
@@ -91,7 +91,7 @@ CLOSED = {
         PROTOCOL_ERROR,
     ),
     "a close of one byte": ([frame(CLOSE, b"\x03")], PROTOCOL_ERROR),
-    "a close with a code that is none": ([frame(CLOSE, struct.pack("!H", 999))], PROTOCOL_ERROR),
+    "a close with an invalid code": ([frame(CLOSE, struct.pack("!H", 999))], PROTOCOL_ERROR),
     "a close with bad UTF-8": ([frame(CLOSE, struct.pack("!H", 1000) + b"\xff")], 1007),
 }
 
@@ -119,12 +119,12 @@ ANSWERED = {
 @pytest.mark.parametrize("name", ANSWERED)
 async def test_bad_json_is_answered_and_the_socket_stays(servers: ServerPair, alice: Person, name: str) -> None:
     async with raw(servers[0], alice) as socket:
-        await socket.send(text_frame(ANSWERED[name]), frame(PING, b"still here"))
+        await socket.send(text_frame(ANSWERED[name]), frame(PING, b"still open"))
         assert await socket.error() == "bad_request"
-        assert await socket.receive() == (PONG, b"still here")
+        assert await socket.receive() == (PONG, b"still open")
 
 
-async def test_a_letter_may_be_split_and_control_frames_may_come_between(servers: ServerPair, alice: Person) -> None:
+async def test_a_character_may_be_split_and_control_frames_may_come_between(servers: ServerPair, alice: Person) -> None:
     text = MESSAGE.replace("12345678", unique("split")).encode()
     async with raw(servers[0], alice) as socket:
         await socket.send(
@@ -149,11 +149,11 @@ async def test_zero_length_continuations_without_end_take_no_memory(servers: Ser
     assert server.memory_mb() - before < 20
 
 
-async def test_a_flood_of_pings_is_answered_and_nobody_waits(servers: ServerPair, alice: Person) -> None:
+async def test_a_flood_of_pings_is_answered_and_delays_no_other(servers: ServerPair, alice: Person) -> None:
     server = servers[0]
     before = server.memory_mb()
-    async with raw(server, alice) as reading, raw(server, alice) as deaf:
-        flood = asyncio.create_task(deaf.send(*[frame(PING, b"x" * 125) * 100] * 1000))
+    async with raw(server, alice) as reading, raw(server, alice) as silent:
+        flood = asyncio.create_task(silent.send(*[frame(PING, b"x" * 125) * 100] * 1000))
         await is_served(alice)
         for _ in range(50):
             await reading.send(frame(PING, b"x") * 100)

@@ -80,7 +80,9 @@ async def dripping_body(server: ServerProcess) -> tuple[float, bytes]:
 
 
 @pytest.mark.timing
-async def test_who_drips_or_is_silent_is_sent_away_and_the_others_are_served(servers: ServerPair, here: Chat) -> None:
+async def test_slow_and_silent_clients_are_disconnected_and_the_others_are_served(
+    servers: ServerPair, here: Chat
+) -> None:
     server = servers[0]
     alice = await here.sign_up("alice")
     slow = asyncio.gather(
@@ -90,13 +92,13 @@ async def test_who_drips_or_is_silent_is_sent_away_and_the_others_are_served(ser
         *(dripping_body(server) for _ in range(50)),
     )
     longest = 0.0
-    wire = await alice.connects()
-    await wire.resume(GENERAL)
+    client = await alice.connects()
+    await client.resume(GENERAL)
     while not slow.done():
         started = time.monotonic()
         text = f"served {started}"
         await alice.posts(text)
-        await wire.hears(text)
+        await client.hears(text)
         longest = max(longest, time.monotonic() - started)
         await asyncio.sleep(0.2)
     ends = await slow

@@ -7,11 +7,10 @@ come. Time stands still until the test moves it.
 
 import asyncio
 import contextlib
-import selectors
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVarTuple, cast
 
 import hypothesis.strategies as st
 import pytest
@@ -34,22 +33,14 @@ from chat.realtime.hub import Hub
 from chat.realtime.relay import Relay
 from tests.support.fake_transport import FakeTransport
 from tests.support.sample_events import ALICE, BOB, line, membership
+from tests.support.standing_clock import StandingClock
+
+Args = TypeVarTuple("Args")
 
 ROOMS = (1, 2)
 USERS = (ALICE, BOB)
 PAGE, RESUME_EVENTS = 3, 8
 KINDS = [EventKind.MESSAGE] * 3 + [EventKind.MEMBER]  # three messages for each change of membership
-
-
-class StandingClock(asyncio.SelectorEventLoop):
-    """An event loop whose time the test sets."""
-
-    def __init__(self) -> None:
-        super().__init__(selectors.DefaultSelector())
-        self.now = 1000.0
-
-    def time(self) -> float:
-        return self.now
 
 
 class Log:
@@ -58,7 +49,7 @@ class Log:
     def __init__(self) -> None:
         self.events: dict[int, list[Event]] = {room: [] for room in ROOMS}
         self.members: dict[tuple[int, int], int] = {}  # user and room → the seq of the join
-        self.asked: list[asyncio.Future[None]] = []
+        self.queries: list[asyncio.Future[None]] = []
         self.at_once = False
 
     def add(self, room: int, user: int, kind: int) -> Event:
@@ -82,7 +73,7 @@ class Log:
     async def _answer(self, rows: Any) -> Any:
         if not self.at_once:
             gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.asked.append(gate)
+            self.queries.append(gate)
             await gate
         return rows
 
@@ -128,7 +119,7 @@ class SimulatedClient:
     def __init__(self, machine: "InterleavingMachine", user: int, v2: bool) -> None:
         self.machine, self.user, self.v2 = machine, user, v2
         self.pipe = FakeTransport()
-        self.held: list[asyncio.Future[None]] = []  # a replay waits for its peer
+        self.held: list[asyncio.Future[None]] = []  # replays that wait for the client
         identity, transport = Identity(user, f"user{user}", f"user{user}@x.org", 0), cast(asyncio.Transport, self.pipe)
         self.connection = ClientConnection(
             machine.backend, identity, transport, speaks_v2=v2, send_and_drain=self._send_and_drain
@@ -140,7 +131,7 @@ class SimulatedClient:
         self.read = 0  # frames that `check` has seen
         self.next: dict[int, int | None] = {}  # v2: the number that has to come; None: only a join may
         self.left: dict[int, bool] = {}  # rooms that were left: nothing may come before a join
-        self.asked: dict[int, deque[int]] = {room: deque() for room in ROOMS}  # resumes without an answer
+        self.resumes: dict[int, deque[int]] = {room: deque() for room in ROOMS}  # resumes without an answer
         self.perhaps: set[int] = set()  # rooms that are being replayed
         self.surely: set[int] = set()  # rooms that are certainly being replayed
         self.last: dict[int, int] = {}  # the original's clients: the last message heard
@@ -170,18 +161,18 @@ class SimulatedClient:
             room = frame["chatroomId"]
             if frame["type"] == 14:
                 assert frame["code"] in ("unavailable", "not_found"), frame
-                self.asked[room].popleft()
+                self.resumes[room].popleft()
                 self.next[room] = None
                 self._replayed(room)
             elif frame["type"] == 11:
-                self._check_verdict(room, frame)
+                self._check_resumed(room, frame)
             elif self.v2:
                 self._check_event(room, frame)
             else:
                 self._check_message(room, frame)
 
-    def _check_verdict(self, room: int, frame: dict[str, Any]) -> None:
-        after = self.asked[room].popleft()
+    def _check_resumed(self, room: int, frame: dict[str, Any]) -> None:
+        after = self.resumes[room].popleft()
         if frame["complete"]:
             assert frame["from"] == after + 1
             assert frame["to"] == ((self.next[room] or 0) - 1 if room in self.perhaps else after), frame
@@ -195,7 +186,7 @@ class SimulatedClient:
     def _check_event(self, room: int, frame: dict[str, Any]) -> None:
         own = frame["type"] == EventKind.MEMBER and frame["userId"] == self.user
         due, seq = self.next.get(room), frame["seq"]
-        begins = bool(self.asked[room]) and seq == self.asked[room][0] + 1
+        begins = bool(self.resumes[room]) and seq == self.resumes[room][0] + 1
         if seq == due and (room in self.perhaps or not self.left.get(room)):
             if begins:
                 self.perhaps.add(room)  # or else it is live, and the replay is still to come
@@ -229,7 +220,7 @@ class SimulatedClient:
         membership = self.subscriber.membership
         assert membership is not None and rooms <= membership.room_ids | live
         assert self.v2 or rooms == live
-        assert not any(self.asked.values()), "a resume was never answered"
+        assert not any(self.resumes.values()), "a resume was never answered"
         for room in live:
             assert not self.v2 or self.next[room] == len(self.machine.log.events[room]) + 1
 
@@ -266,11 +257,11 @@ class InterleavingMachine(RuleBasedStateMachine):
             relay=self.relay,
         )
 
-    def do(self, act: Callable[[], Any]) -> None:
-        """Acts inside the loop, which then runs until nothing is ready."""
+    def do(self, act: Callable[[*Args], object], *args: *Args) -> None:
+        """Call `act` inside the loop, which then runs until nothing is ready."""
 
         async def inside() -> None:
-            act()
+            act(*args)
             for _ in range(10):
                 await asyncio.sleep(0)
 
@@ -326,13 +317,13 @@ class InterleavingMachine(RuleBasedStateMachine):
         able = [client for client in self.clients if client.v2]
         client = able[which % len(able)]
         after = max(0, len(self.log.events[room]) - back)
-        client.asked[room].append(after)
+        client.resumes[room].append(after)
         self.do(lambda: client.connection.resume(Resume(room, after)))
 
-    @precondition(lambda self: self.log.asked)
+    @precondition(lambda self: self.log.queries)
     @rule(which=st.integers(0, 5), well=st.integers(0, 9))
     def answer(self, which: int, well: int) -> None:
-        gate = self.log.asked.pop(which % len(self.log.asked))
+        gate = self.log.queries.pop(which % len(self.log.queries))
         if not gate.done():
             self.do(lambda: gate.set_result(None) if well else gate.set_exception(Unreachable()))
 
@@ -403,9 +394,9 @@ class InterleavingMachine(RuleBasedStateMachine):
         """From now on everything answers, and the poll runs repeatedly."""
         self.log.at_once = True
         for _ in range(8):
-            for gate in (*self.log.asked, *(gate for client in self.clients for gate in client.held)):
+            for gate in (*self.log.queries, *(gate for client in self.clients for gate in client.held)):
                 if not gate.done():
-                    self.do(lambda gate=gate: gate.set_result(None))  # type: ignore[misc]
+                    self.do(gate.set_result, None)
             if self.polling is None or self.polling.done():
                 self.poll()
             for _ in range(3):
@@ -418,5 +409,5 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "GAP_FILL_ROWS", PAGE)
 
 
-class TestInterleavings(InterleavingMachine.TestCase):  # type: ignore[misc, valid-type]
-    settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestInterleavings = InterleavingMachine.TestCase
+TestInterleavings.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

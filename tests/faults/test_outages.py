@@ -1,4 +1,4 @@
-"""PostgreSQL or RabbitMQ away, each in several ways: what clients are told meanwhile, and how soon it is over.
+"""PostgreSQL or RabbitMQ away, each in several ways: which errors clients get meanwhile, and how soon it is over.
 
 With LONG=1 all the ways, and with the time limits that there are by default; else one of each.
 """
@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from chat.protocol.text import MAX_MESSAGE_CHARS
-from tests.faults.checker import History, check
+from tests.faults.checker import History, Write, check
 from tests.faults.cluster import LONG, ServerPair, Services, two_servers
 from tests.faults.faults import Breaker, freeze_for
 from tests.faults.workload import SocketWriter, read_page, text_of
@@ -110,9 +110,9 @@ class TimedWriter(SocketWriter):
     slowest = 0.0
     codes: set[str]
 
-    def note(self, write: object, code: str) -> None:
+    def note(self, write: Write, code: str) -> None:
         self.codes.add(code)
-        super().note(write, code)  # type: ignore[arg-type]
+        super().note(write, code)
 
     def answered(self, after_s: float) -> None:
         self.slowest = max(self.slowest, after_s)
@@ -124,8 +124,8 @@ async def test_postgresql_may_be_away(services: Services, servers: ServerPair, a
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http, Chat(servers[0].url) as chat:
         alice = await chat.sign_up("alice")
         room = await alice.creates()
-        wire = await alice.connects()
-        await wire.resume(room)
+        client = await alice.connects()
+        await client.resume(room)
         writers = [TimedWriter(http, servers, n % 2, n, rooms=[room], per_s=PER_S) for n in range(WRITERS)]
         for number, writer in enumerate(writers):
             writer.codes = set()
@@ -150,13 +150,13 @@ async def test_postgresql_may_be_away(services: Services, servers: ServerPair, a
             log += [(frame["seq"], text_of(frame)) for frame in page]
         assert check(history) == []
         assert [odd for writer in writers for odd in writer.odd] == []
-        assert not wire.ws.closed, "the sockets stay"
-        await eventually(lambda: wire.seqs(room) == [seq for seq, _ in log])
-        told = set().union(*(writer.codes for writer in writers))
-        assert told <= {"unavailable", "unknown", "busy"}
+        assert not client.ws.closed, "the sockets stay"
+        await eventually(lambda: client.seqs(room) == [seq for seq, _ in log])
+        codes = set().union(*(writer.codes for writer in writers))
+        assert codes <= {"unavailable", "unknown", "busy"}
         assert max(writer.slowest for writer in writers) < ANSWERED_S
         # One batch is with PostgreSQL, if any, and may be undecided; all that waits behind it is certainly not stored.
-        assert "unavailable" in told
+        assert "unavailable" in codes
 
 
 # --- RabbitMQ -----------------------------------------------------------------------------------------
@@ -203,9 +203,9 @@ async def test_rabbitmq_may_be_away(
 ) -> None:
     alice = await here.sign_up("alice")
     room = await alice.creates()
-    wires = [await alice.connects(), await alice.connects(chat=there)]
-    for wire in wires:
-        await wire.resume(room)
+    clients = [await alice.connects(), await alice.connects(chat=there)]
+    for client in clients:
+        await client.resume(room)
     await all_become("ok", here, there, within_s=BROKER_BACK_S)
     before = [server.memory_mb() for server in servers]
     gone = asyncio.create_task(away(Breaker(services, servers, [room], random.Random(1))))
@@ -216,13 +216,13 @@ async def test_rabbitmq_may_be_away(
             started = time.monotonic()
             await asyncio.gather(*(alice.posts(f"{number} {line}", room) for number in range(20)))
             posted += 20
-            for wire in wires:  # two processes hear each other by the poll
+            for client in clients:  # the poll brings the events of the other process
                 due = posted + 1
-                await eventually(lambda wire, due: len(wire.seqs(room)) == due, wire, due)
+                await eventually(lambda client, due: len(client.seqs(room)) == due, client, due)
             took.append(time.monotonic() - started)
             if noticed.done() and not gone.done():
-                told = await alice.posts("/stock=aapl.us", room, status=503)
-                assert told["error"]["code"] == "unavailable"
+                answer = await alice.posts("/stock=aapl.us", room, status=503)
+                assert answer["error"]["code"] == "unavailable"
         await gone
         assert noticed.done(), "it was away, and ready did not say so"
         await noticed
@@ -233,9 +233,9 @@ async def test_rabbitmq_may_be_away(
     assert max(took) < 2.0, "half a second for the poll, and a machine that may be busy"
     await all_become("ok", here, there, within_s=BROKER_BACK_S)
     await alice.posts("back", room)
-    for wire in wires:
-        await wire.hears("back")
-        assert wire.seqs(room) == list(range(1, posted + 3))
+    for client in clients:
+        await client.hears("back")
+        assert client.seqs(room) == list(range(1, posted + 3))
     assert all(server.memory_mb() - held < 60 for server, held in zip(servers, before, strict=True))
 
 
@@ -246,20 +246,20 @@ async def test_rabbitmq_may_be_missing_at_the_start(services: Services) -> None:
         async with two_servers(services) as (one, two), Chat(one.url) as here, Chat(two.url) as there:
             alice = await here.sign_up("alice")
             room = await alice.creates()
-            wires = [await alice.connects(), await alice.connects(chat=there)]
-            for wire in wires:
-                await wire.resume(room)
+            clients = [await alice.connects(), await alice.connects(chat=there)]
+            for client in clients:
+                await client.resume(room)
             assert await states(here, there) == ["degraded", "degraded"]
             await alice.posts("without", room)
-            for wire in wires:
-                await wire.hears("without")
-            told = await alice.posts("/stock=aapl.us", room, status=503)
-            assert told["error"]["code"] == "unavailable"
+            for client in clients:
+                await client.hears("without")
+            answer = await alice.posts("/stock=aapl.us", room, status=503)
+            assert answer["error"]["code"] == "unavailable"
             await asyncio.to_thread(services.start_rabbit)
             await all_become("ok", here, there, within_s=BROKER_BACK_S)
             await alice.posts("with", room)
-            for wire in wires:
-                await wire.hears("with")
-                assert wire.seqs(room) == [1, 2, 3]
+            for client in clients:
+                await client.hears("with")
+                assert client.seqs(room) == [1, 2, 3]
     finally:
         await asyncio.to_thread(services.start_rabbit)  # does nothing if it runs

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from statistics import median
 
 import pytest
@@ -15,6 +15,7 @@ from tests.support.waiting import eventually
 from tests.support.websocket_bytes import Opcode, client_frame, text_frame, upgrade_request
 
 pytestmark = pytest.mark.timeout(90)
+Habit = Callable[[socket.socket], Coroutine[None, None, None]]
 LINE = "x" * 3_900
 READERS = 10
 
@@ -65,22 +66,22 @@ async def a_kilobyte_a_second(end: socket.socket) -> None:
 
 async def delays(alice: Person, room: int, count: int) -> float:
     """The median of how long a line takes to come back to its author, with 50 KB/s behind it."""
-    wire = await alice.connects()
-    await wire.resume(room, after=10**9)
+    client = await alice.connects()
+    await client.resume(room, after=10**9)
     took = []
     for number in range(count):
         started = time.monotonic()
         text = f"{number} {LINE}"
-        await wire.says(text, room, requestId=f"delay-{started}")
-        await wire.hears(text)
+        await client.says(text, room, requestId=f"delay-{started}")
+        await client.hears(text)
         took.append(time.monotonic() - started)
-    await wire.close()
+    await client.close()
     return median(took)
 
 
 @pytest.mark.timing
 @pytest.mark.parametrize("habit", [nothing, a_kilobyte_a_second])
-async def test_a_reader_that_does_not_read_is_cut_alone(servers: ServerPair, here: Chat, habit: object) -> None:
+async def test_a_reader_that_does_not_read_is_cut_alone(servers: ServerPair, here: Chat, habit: Habit) -> None:
     server = servers[0]
     alice, bob = await here.sign_up("alice"), await here.sign_up("bob")
     room = await alice.creates()
@@ -89,7 +90,7 @@ async def test_a_reader_that_does_not_read_is_cut_alone(servers: ServerPair, her
     before = server.memory_mb()
     async with contextlib.AsyncExitStack() as stack:
         ends = [await stack.enter_async_context(reluctant(server, bob, room)) for _ in range(READERS)]
-        reading = [asyncio.create_task(habit(end)) for end in ends]  # type: ignore[operator]
+        reading = [asyncio.create_task(habit(end)) for end in ends]
         assert await delays(alice, room, 400) < 2 * usual + 0.02, "the others have to wait"
         assert server.memory_mb() - before < READERS * 1.5 + 20, "more than their outboxes"
         await eventually(lambda: server.times_logged(f"user {bob.id} reads too slowly") == READERS, within_s=30)
@@ -99,20 +100,20 @@ async def test_a_reader_that_does_not_read_is_cut_alone(servers: ServerPair, her
     await eventually(lambda: server.times_logged(f"user {bob.id} has disconnected") == READERS, within_s=30)
 
 
-async def test_a_reader_that_vanishes_without_a_word_is_missed(servers: ServerPair, here: Chat) -> None:
+async def test_a_reader_that_vanishes_is_disconnected(servers: ServerPair, here: Chat) -> None:
     """The client's host is gone: nothing comes back, not even a refusal. The ping detects it."""
     server = servers[0]
     alice = await here.sign_up("alice")
-    wires = [await alice.connects() for _ in range(5)]
+    clients = [await alice.connects() for _ in range(5)]
     server.front.hold()
     try:
-        await eventually(lambda: server.times_logged(f"user {alice.id} has disconnected") == len(wires), within_s=20)
+        await eventually(lambda: server.times_logged(f"user {alice.id} has disconnected") == len(clients), within_s=20)
     finally:
         server.front.release()
         server.front.cut()
 
 
-async def test_a_reader_that_says_goodbye_by_a_fin_is_forgotten(servers: ServerPair, here: Chat) -> None:
+async def test_a_reader_that_ends_its_connection_is_forgotten(servers: ServerPair, here: Chat) -> None:
     server = servers[0]
     alice = await here.sign_up("alice")
     async with reluctant(server, alice, await alice.creates()) as end:

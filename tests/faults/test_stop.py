@@ -24,12 +24,12 @@ async def pair(services: Services) -> AsyncIterator[ServerPair]:
 
 
 async def resumed(person: Person, chat: Chat, room: int, after: int = 0) -> WebsocketClient:
-    wire = await person.connects(chat=chat)
-    await wire.resume(room, after=after)
-    return wire
+    client = await person.connects(chat=chat)
+    await client.resume(room, after=after)
+    return client
 
 
-async def test_a_stop_under_load_answers_what_is_under_way_and_sends_everybody_on(
+async def test_a_stop_under_load_answers_the_writes_in_flight_and_disconnects_all(
     pair: ServerPair,
 ) -> None:
     first, second = pair
@@ -40,36 +40,36 @@ async def test_a_stop_under_load_answers_what_is_under_way_and_sends_everybody_o
         readers = [await resumed(alice, here, room) for _ in range(50)]
         sent: dict[str, WebsocketClient] = {}
 
-        async def write(wire: WebsocketClient) -> None:
+        async def write(client: WebsocketClient) -> None:
             with contextlib.suppress(ConnectionError):
                 while True:
                     request_id = unique("write")
-                    await wire.says(request_id, room, requestId=request_id)
-                    sent[request_id] = wire
+                    await client.says(request_id, room, requestId=request_id)
+                    sent[request_id] = client
                     await asyncio.sleep(0.01)
 
-        writing = [asyncio.create_task(write(wire)) for wire in writers]
+        writing = [asyncio.create_task(write(client)) for client in writers]
         await writers[0].expect(type=13)
         await asyncio.sleep(0.5)
         before = set(sent)
         await asyncio.sleep(0.25)  # what is still in the network when it stops cannot be answered
         first.signal(signal.SIGTERM)
         assert await first.ended(10) == 0
-        codes = Counter([await wire.closed() for wire in (*writers, *readers)])
+        codes = Counter([await client.closed() for client in (*writers, *readers)])
         for task in writing:
             task.cancel()
         assert codes == {1012: len(writers) + len(readers)}
         answers = {
             frame.get("requestId"): frame["type"]
-            for wire in writers
-            for frame in wire.heard
+            for client in writers
+            for frame in client.heard
             if frame["type"] in (13, 14)
         }
         assert before <= answers.keys(), "a write under way was not answered"
         acked = {request_id for request_id, kind in answers.items() if kind == 13}
         # They go on at the other server, from where they were.
-        for wire in readers[:10]:
-            seqs = wire.seqs(room)
+        for client in readers[:10]:
+            seqs = client.seqs(room)
             assert seqs == list(range(1, len(seqs) + 1))
             again = await resumed(alice, there, room, after=seqs[-1])
             assert (seqs + again.seqs(room)) == list(range(1, again.heard[-1]["to"] + 1))

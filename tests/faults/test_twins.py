@@ -10,6 +10,7 @@ import pytest
 from tests.faults.cluster import LONG, Services, two_servers
 from tests.support.client import Chat, Person
 from tests.support.names import unique
+from tests.support.waiting import eventually
 
 
 class Barrier:
@@ -37,11 +38,18 @@ class Barrier:
                 """
             )
 
-    def waiting(self) -> int:
+    def is_reached(self) -> bool:
+        """Whether an insert waits at the barrier."""
+        return self._any_backend("wait_event = 'PgSleep'")
+
+    def is_waited_for(self) -> bool:
+        """Whether another write waits for the lock of the room, which the insert at the barrier has."""
+        return self._any_backend("wait_event_type = 'Lock'")
+
+    def _any_backend(self, condition: str) -> bool:
         with self._connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
-            row = cursor.fetchone()
-            return int(row[0]) if row else 0
+            cursor.execute(f"SELECT FROM pg_stat_activity WHERE {condition}")
+            return cursor.rowcount > 0
 
     def open(self) -> None:
         with self._connection.cursor() as cursor:
@@ -66,19 +74,17 @@ def at(person: Person, chat: Chat) -> Person:
     return Person(chat, {"token": person.token, "user": user})
 
 
-async def test_a_twin_waits_for_the_one_that_is_under_way_on_the_other_process(
+async def test_a_repeat_waits_for_the_attempt_in_flight_on_the_other_process(
     here: Chat, there: Chat, barrier: Barrier
 ) -> None:
     alice = await here.sign_up("alice")
     room = await alice.creates()
-    request_id = unique("twin")
+    request_id = unique("repeat")
     await asyncio.to_thread(barrier.close, room)
     first = asyncio.create_task(alice.posts("once", room, requestId=request_id))
-    async with asyncio.timeout(5):
-        while not await asyncio.to_thread(barrier.waiting):
-            await asyncio.sleep(0.005)
+    await eventually(barrier.is_reached)
     second = asyncio.create_task(at(alice, there).posts("once", room, requestId=request_id))
-    await asyncio.sleep(0.1)  # it is at the room's lock by now; if it is not, the test is only easier
+    await eventually(barrier.is_waited_for)
     await asyncio.to_thread(barrier.open)
     one, other = await asyncio.gather(first, second)
     assert (one["duplicate"], other["duplicate"]) == (False, True)
@@ -87,16 +93,14 @@ async def test_a_twin_waits_for_the_one_that_is_under_way_on_the_other_process(
 
 
 @pytest.mark.timing
-async def test_a_room_that_is_held_harms_no_other_room(here: Chat, there: Chat, barrier: Barrier) -> None:
+async def test_a_locked_room_delays_no_other_room(here: Chat, there: Chat, barrier: Barrier) -> None:
     alice, bob = await here.sign_up("alice"), await here.sign_up("bob")
-    held = await alice.creates()
+    locked = await alice.creates()
     others = [await bob.creates() for _ in range(5)]
-    await asyncio.to_thread(barrier.close, held)
-    under_way = asyncio.create_task(at(alice, there).posts("held", held))
-    async with asyncio.timeout(5):
-        while not await asyncio.to_thread(barrier.waiting):
-            await asyncio.sleep(0.005)
-    refused = asyncio.create_task(alice.posts("behind it", held, status=503))
+    await asyncio.to_thread(barrier.close, locked)
+    under_way = asyncio.create_task(at(alice, there).posts("first", locked))
+    await eventually(barrier.is_reached)
+    refused = asyncio.create_task(alice.posts("behind it", locked, status=503))
     longest = []
     for number in range(20):
         started = time.monotonic()
@@ -107,21 +111,21 @@ async def test_a_room_that_is_held_harms_no_other_room(here: Chat, there: Chat, 
     assert (await refused)["error"]["code"] == "busy"
     await asyncio.to_thread(barrier.open)
     await under_way
-    await alice.posts("free again", held)
-    assert [event.get("chatmessage") for event in await alice.events(held)] == [None, "held", "free again"]
+    await alice.posts("free again", locked)
+    assert [event.get("chatmessage") for event in await alice.events(locked)] == [None, "first", "free again"]
 
 
-async def test_a_twin_by_any_road_is_the_same_event(here: Chat, there: Chat) -> None:
+async def test_a_repeat_over_any_interface_is_the_same_event(here: Chat, there: Chat) -> None:
     alice = await here.sign_up("alice")
     room, another = await alice.creates(), await alice.creates()
-    request_id = unique("twin")
+    request_id = unique("repeat")
     first = await alice.posts("once", room, requestId=request_id)
-    wires = [await alice.connects(), await at(alice, there).connects()]
-    for wire in wires:
+    clients = [await alice.connects(), await at(alice, there).connects()]
+    for client in clients:
         for _ in range(2):
-            await wire.says("once", room, requestId=request_id)
+            await client.says("once", room, requestId=request_id)
         for _ in range(2):
-            ack = await wire.expect(type=13, requestId=request_id)
+            ack = await client.expect(type=13, requestId=request_id)
             assert (ack["seq"], ack["duplicate"], ack["createdAt"]) == (first["seq"], True, first["createdAt"])
     again = await at(alice, there).posts("once", room, requestId=request_id)
     assert again["seq"] == first["seq"] and again["duplicate"]
@@ -130,10 +134,10 @@ async def test_a_twin_by_any_road_is_the_same_event(here: Chat, there: Chat) -> 
     assert reused["error"]["code"] == "request_id_reused"
 
 
-async def test_a_twin_after_weeks_is_the_same_event(here: Chat, there: Chat, services: Services) -> None:
+async def test_a_repeat_after_weeks_is_the_same_event(here: Chat, there: Chat, services: Services) -> None:
     alice = await here.sign_up("alice")
     room = await alice.creates()
-    request_id = unique("twin")
+    request_id = unique("repeat")
     first = await alice.posts("once", room, requestId=request_id)
     await asyncio.to_thread(services.administer, "UPDATE events SET created_at = created_at - interval '40 days'")
     again = await at(alice, there).posts("once", room, requestId=request_id)
@@ -141,8 +145,8 @@ async def test_a_twin_after_weeks_is_the_same_event(here: Chat, there: Chat, ser
 
 
 @pytest.mark.skipif(not LONG, reason="LONG=1")
-async def test_a_join_whose_twin_is_still_in_the_network_ends_with_the_leave(services: Services) -> None:
-    """The first try hangs in the network, the second is acked, the user leaves. The first must not take effect."""
+async def test_a_join_whose_first_attempt_is_still_in_the_network_ends_with_the_leave(services: Services) -> None:
+    """The first attempt hangs in the network, the second is acked, the user leaves. The first must not take effect."""
     async with two_servers(services) as (one, two), Chat(one.url) as here, Chat(two.url) as there:
         alice, bob = await there.sign_up("alice"), await there.sign_up("bob")
         room = await alice.creates()
@@ -150,12 +154,14 @@ async def test_a_join_whose_twin_is_still_in_the_network_ends_with_the_leave(ser
             await at(bob, here).joins(await alice.creates())
         one.to_postgres.hold()
         joining = asyncio.create_task(at(bob, here).joins(room))
-        await asyncio.sleep(0.3)  # it has been sent by now
-        stranded = one.to_postgres.strand()
+        proxy = one.to_postgres
+        await eventually(lambda: any(b"members/join" in data for _, data in proxy.held))
+        port = next(port for port, data in proxy.held if b"members/join" in data)
+        stranded = proxy.strand()
         await joining
         await bob.leaves(room)
         stranded.set()
-        await asyncio.sleep(0.5)
+        await eventually(lambda: port not in services.client_ports())  # the first attempt has ended
         log = [event.get("action") for event in await alice.events(room)]
         members = await alice.gets(f"/v1/chat/rooms/{room}/members")
         assert log == ["created", "joined", "left"]

@@ -73,7 +73,7 @@ async def test_a_taken_name_or_address_is_a_conflict_whatever_its_case(chat: Cha
 
 
 @pytest.mark.slow
-async def test_of_many_who_sign_up_with_one_name_one_gets_it(chat: Chat) -> None:
+async def test_of_many_sign_ups_with_one_name_one_succeeds(chat: Chat) -> None:
     name = unique("race")
 
     async def sign_up(number: int) -> int:
@@ -106,7 +106,7 @@ async def test_a_sign_up_that_is_wrong_names_the_field(chat: Chat, changed: dict
     assert code == "bad_request" and said in message
 
 
-async def test_who_signs_up_is_in_the_default_rooms(alice: Person) -> None:
+async def test_a_new_user_is_in_the_default_rooms(alice: Person) -> None:
     rooms = await alice.gets("/v1/chat/rooms")
     assert [(room["id"], room["name"], room["isMember"]) for room in rooms[:2]] == [
         (1, "General", True),
@@ -114,10 +114,10 @@ async def test_who_signs_up_is_in_the_default_rooms(alice: Person) -> None:
     ]
 
 
-async def test_too_many_who_log_in_are_told_to_come_back(database_url: str) -> None:
+async def test_too_many_log_ins_get_a_time_to_try_again(database_url: str) -> None:
     async with serving(settings_for(database_url, hash_threads=1, hash_queue_timeout_s=0.05)) as busy:
-        somebody = await busy.sign_up()
-        body = {"email": somebody.email, "password": "correct horse"}
+        user = await busy.sign_up()
+        body = {"email": user.email, "password": "correct horse"}
 
         async def log_in() -> tuple[int, str | None]:
             async with busy.http.post("/v1/auth/login", json=body) as response:
@@ -149,7 +149,7 @@ GUARDED = [
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer nonsense", "Basic abc", "Bearer a.b.c"])
-async def test_without_a_good_token_there_is_nothing(chat: Chat, method: str, path: str, header: str) -> None:
+async def test_without_a_valid_token_a_request_is_refused(chat: Chat, method: str, path: str, header: str) -> None:
     headers = {"Authorization": header} if header else {}
     async with chat.http.request(method, path, headers=headers) as response:
         assert response.status == 401
@@ -212,7 +212,7 @@ async def test_a_room_that_is_wrong_names_the_field(alice: Person, body: Any, sa
     assert said in answer["error"]["message"]
 
 
-async def test_a_room_name_is_taken_whatever_its_case(alice: Person, bob: Person) -> None:
+async def test_a_second_room_of_a_name_is_a_conflict_whatever_its_case(alice: Person, bob: Person) -> None:
     name = unique("Café Ärger")
     await alice.creates(name)
     answer = await bob.asks("POST", "/v1/chat/rooms", {"name": name.upper()}, 409)
@@ -222,7 +222,7 @@ async def test_a_room_name_is_taken_whatever_its_case(alice: Person, bob: Person
     assert answer["error"]["code"] == "name_taken"
 
 
-async def test_of_many_who_create_one_room_one_does(alice: Person) -> None:
+async def test_of_many_that_create_one_room_one_succeeds(alice: Person) -> None:
     name = unique("race")
 
     async def create(_: int) -> int:
@@ -250,19 +250,19 @@ async def test_join_and_leave_are_events_once(alice: Person, bob: Person) -> Non
         await bob.leaves(room)
     state = await bob.gets(f"/v1/chat/rooms/{room}")
     assert (state["memberCount"], state["isMember"], state["lastSeq"]) == (1, False, 3)
-    told = [(event["seq"], event.get("action"), event.get("userId")) for event in await alice.events(room)]
-    assert told == [(1, "created", None), (2, "joined", bob.id), (3, "left", bob.id)]
+    events = [(event["seq"], event.get("action"), event.get("userId")) for event in await alice.events(room)]
+    assert events == [(1, "created", None), (2, "joined", bob.id), (3, "left", bob.id)]
 
 
 async def test_members_are_paged_by_user_id(alice: Person, chat: Chat) -> None:
     room = await alice.creates()
-    people = [alice] + [await chat.sign_up(f"member{number}") for number in range(3)]
-    for person in people[1:]:
+    members = [alice] + [await chat.sign_up(f"member{number}") for number in range(3)]
+    for person in members[1:]:
         await person.joins(room)
     path = f"/v1/chat/rooms/{room}/members"
     first = await alice.gets(f"{path}?limit=2")
     second = await alice.gets(f"{path}?limit=2&after={first[-1]['userId']}")
-    assert [member["username"] for member in first + second] == [person.username for person in people]
+    assert [member["username"] for member in first + second] == [person.username for person in members]
     assert await alice.gets(f"{path}?after={second[-1]['userId']}") == []
 
 
@@ -285,7 +285,7 @@ async def test_an_unknown_room_is_404_everywhere(alice: Person, room: int) -> No
 # --- messages -----------------------------------------------------------------------------------------
 
 
-async def test_a_message_comes_back_as_it_was_said(alice: Person) -> None:
+async def test_a_message_is_returned_as_it_was_sent(alice: Person) -> None:
     text = "  Grüße, 世界! 👩‍👩‍👧\r\nsecond line\u2028 'quoted' \"twice\" \\ %s %(x)s $1 <b> &amp; ; -- \U0001f600 "
     event = await alice.posts(text)
     assert event["chatmessage"] == text.replace("\r\n", "\n").strip()
@@ -341,7 +341,7 @@ async def test_an_empty_room_has_an_empty_history(alice: Person) -> None:
     assert await alice.gets(f"/v1/chat/rooms/{room}/events?after=1") == []
 
 
-async def test_history_is_open_to_who_is_no_member(alice: Person, bob: Person) -> None:
+async def test_users_who_are_not_members_may_read_the_history(alice: Person, bob: Person) -> None:
     room = await alice.creates()
     await alice.posts("public", room)
     assert [message["chatmessage"] for message in await bob.gets(f"/v1/chat/rooms/{room}/messages")] == ["public"]
@@ -454,19 +454,19 @@ async def test_a_body_that_is_not_json_is_415(chat: Chat, alice: Person, content
     await error_of(chat, "POST", PATH, 415, data=b'{"chatmessage":"x"}', headers=headers)
 
 
-async def test_a_body_that_drips_is_408(database_url: str) -> None:
+async def test_a_body_that_comes_too_slowly_is_408(database_url: str) -> None:
     async with serving(settings_for(database_url, request_body_timeout_s=0.2)) as impatient:
-        somebody = await impatient.sign_up()
+        user = await impatient.sign_up()
 
         async def drip() -> Any:
             yield b'{"chatmessage":'
             await asyncio.sleep(5)
             yield b'"x"}'
 
-        headers = {**somebody.headers, "Content-Type": "application/json"}
+        headers = {**user.headers, "Content-Type": "application/json"}
         code, _ = await error_of(impatient, "POST", PATH, 408, data=drip(), headers=headers)
         assert code == "request_timeout"
-        await somebody.posts("the others are served")
+        await user.posts("the others are served")
 
 
 @pytest.mark.parametrize("path", ["/v1", "/v1/chat/rooms/x", "/v1/chat/rooms/-1", "/v2/anything", "/v1/chat/rooms/1/"])
@@ -488,6 +488,6 @@ async def test_unknown_fields_are_ignored(alice: Person) -> None:
 # --- health -------------------------------------------------------------------------------------------
 
 
-async def test_health_needs_no_token_and_tells_each_part(chat: Chat) -> None:
+async def test_health_needs_no_token_and_lists_each_part(chat: Chat) -> None:
     assert await chat.asks("GET", "/health/live") == {"status": "ok"}
     assert await chat.asks("GET", "/health/ready") == {"status": "ok", "database": "ok", "broker": "ok"}

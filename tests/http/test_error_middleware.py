@@ -25,15 +25,15 @@ from tests.support.waiting import eventually
 
 
 async def fails(request: web.Request) -> web.Response:
-    raise RuntimeError("a detail that is nobody's business")
+    raise RuntimeError("a detail that no client should see")
 
 
 async def refuses(request: web.Request) -> web.Response:
-    raise Conflict("it is taken", code="name_taken")
+    raise Conflict("The name is taken.", code="name_taken")
 
 
 async def limits(request: web.Request) -> web.Response:
-    raise RateLimited("slower, please", retry_ms=2000)
+    raise RateLimited("Send more slowly.", retry_ms=2000)
 
 
 async def breaks_off(request: web.Request) -> web.Response:
@@ -81,8 +81,8 @@ async def small() -> AsyncIterator[Chat]:
     ("path", "status", "code", "message"),
     [
         ("/fails", 500, "internal", "Something went wrong in the server. It has been logged."),
-        ("/refuses", 409, "name_taken", "it is taken"),
-        ("/limits", 429, "rate_limited", "slower, please"),
+        ("/refuses", 409, "name_taken", "The name is taken."),
+        ("/limits", 429, "rate_limited", "Send more slowly."),
         ("/breaks_off", 503, "unavailable", "The request was interrupted. Try again."),
         ("/teapot", 412, "bad_request", "not so"),
         ("/nowhere", 404, "not_found", "There is nothing at /nowhere. docs/api.md has the table of addresses."),
@@ -101,7 +101,7 @@ async def test_headers_of_an_error_go_with_it(small: Chat) -> None:
         assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
 
 
-async def test_what_is_no_error_passes(small: Chat) -> None:
+async def test_a_redirect_passes_unchanged(small: Chat) -> None:
     async with small.http.get("/redirects", allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (302, "/elsewhere")
 
@@ -119,7 +119,7 @@ async def test_the_unexpected_is_logged_once_with_its_stack(
     assert "hush" not in caplog.text
 
 
-async def test_a_refusal_is_no_line_but_the_access_line(small: Chat, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refusal_logs_the_access_line_alone(small: Chat, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         async with small.http.get("/refuses"):
             pass
@@ -201,7 +201,7 @@ def everything() -> Iterator[list[str]]:
     listener, root = Listener(), logging.getLogger()
     before = {name: logging.getLogger(name).level for name in (None, *root.manager.loggerDict)}
     root.addHandler(listener)
-    cli._log_to_stderr("DEBUG")
+    cli.log_to_stderr("DEBUG")
     root.setLevel(logging.DEBUG)
     yield lines
     root.removeHandler(listener)
@@ -227,7 +227,7 @@ async def test_no_line_has_a_token_a_password_or_a_message(
         await chat.asks("POST", path, {"chatmessage": text, "requestId": text * 9}, 400, headers=headers)
         await chat.asks("POST", path, {"chatmessage": f"/unheard={text}"}, 400, headers=headers)
         async with chat.http.post(path, json={"chatmessage": f"/stock={text}"}, headers=headers) as response:
-            assert response.status in (202, 503)  # there is no robot, unless it lives inside
+            assert response.status in (202, 503)  # there is no bot unless it runs in the server
         for protocols, query in (("chat.v2", f"bearer.{token}"), ""), ((), f"?token={token}"), ((), f"?jwt={token}"):
             async with chat.http.ws_connect(f"/v1/ws{query}", protocols=protocols) as ws:
                 for frame in (
@@ -246,7 +246,7 @@ async def test_no_line_has_a_token_a_password_or_a_message(
 
         monkeypatch.setattr("chat.domain.accounts.get", breaks)
         await chat.asks("GET", f"/v1/users/me?token={token}", None, 500, headers=headers)
-    heard = "\n".join(everything)
-    assert "POST /v1/auth/login 200" in heard and "GET /v1/ws 101" in heard and f"POST {path} 201" in heard
+    logged = "\n".join(everything)
+    assert "POST /v1/auth/login 200" in logged and "GET /v1/ws 101" in logged and f"POST {path} 201" in logged
     for secret in (password, text, token, session["token"], json.dumps(text)):
-        assert secret not in heard
+        assert secret not in logged

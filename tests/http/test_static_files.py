@@ -26,7 +26,7 @@ async def test_files_come_with_strict_headers(chat: Chat, path: str) -> None:
 @pytest.mark.parametrize(
     ("name", "kind"), [("main.js", "text/javascript"), ("style.css", "text/css"), ("favicon.svg", "image/svg+xml")]
 )
-async def test_types_are_said_and_not_guessed(chat: Chat, name: str, kind: str) -> None:
+async def test_types_are_declared_and_not_guessed(chat: Chat, name: str, kind: str) -> None:
     async with chat.http.get(f"/web/{name}") as response:
         assert response.headers["Content-Type"] == f"{kind}; charset=utf-8"
 

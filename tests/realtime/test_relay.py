@@ -1,4 +1,4 @@
-"""chat/realtime/relay.py: the doorbell, the repair and the sweep, each without the others."""
+"""chat/realtime/relay.py: notifications, gap fills and the poll, each without the others."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ from typing import Any
 import psycopg2
 import pytest
 
+from chat.aio import cancel_and_wait
 from chat.auth.tokens import Tokens
 from chat.broker.memory import MemoryBroker
 from chat.db.errors import StatementFailed, Unreachable
@@ -29,85 +30,83 @@ from tests.support.sample_events import line
 from tests.support.waiting import eventually
 
 
-class Deaf(MemoryBroker):
-    """Rings reach nobody, but are kept."""
+class RecordingBroker(MemoryBroker):
+    """A broker that keeps notifications instead of delivering them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept: list[bytes] = []
+        self.published: list[bytes] = []
 
     def publish(self, body: bytes) -> None:
-        self.kept.append(body)
+        self.published.append(body)
 
 
 class Process:
-    """What a server has between its journal and its sockets."""
+    """What a server has between its writer and its subscribers."""
 
-    def __init__(self, db: Database, journal: EventWriter, broker: Deaf) -> None:
-        self.db, self.journal, self.broker = db, journal, broker
+    def __init__(self, db: Database, writer: EventWriter, broker: RecordingBroker) -> None:
+        self.db, self.writer, self.broker = db, writer, broker
         self.hub = Hub()
         tokens: Any = SimpleNamespace(epoch="")
         self.tokens: Tokens = tokens
         self.relay = Relay(db, broker, self.hub, self.tokens)
 
-    async def person(self) -> int:
-        name = unique("person")
+    async def user(self) -> int:
+        name = unique("user")
         row = await self.db.fetch_one("users/create", User, username=name, email=f"{name}@x.org", password_hash="x")
         assert row is not None
         return row.id
 
     async def room(self, user: int) -> int:
-        answer = await self.journal.run(
-            "rooms/create", name=unique("room"), topic="", user_id=user, request_id=unique("client")
+        result = await self.writer.run(
+            "rooms/create", name=unique("room"), topic="", user_id=user, request_id=unique("request")
         )
-        assert answer.event is not None
-        return answer.event.room_id
+        assert result.event is not None
+        return result.event.room_id
 
     async def says(self, room: int, user: int, times: int = 1) -> None:
-        await asyncio.gather(*(self.journal.append(room, user, unique("client"), "hi") for _ in range(times)))
+        await asyncio.gather(*(self.writer.append(room, user, unique("request"), "hi") for _ in range(times)))
 
     def connects(self, user: int, *known: int) -> tuple[Subscriber, FakeTransport]:
         pipe = FakeTransport()
-        socket = Subscriber(user, pipe, pipe.closed.append, speaks_v2=True, buffer_limit_bytes=1 << 20)
-        self.hub.connect(socket)
-        self.hub.set_membership(socket, known)
-        return socket, pipe
+        subscriber = Subscriber(user, pipe, pipe.closed.append, speaks_v2=True, buffer_limit_bytes=1 << 20)
+        self.hub.connect(subscriber)
+        self.hub.set_membership(subscriber, known)
+        return subscriber, pipe
 
     def listens(self, user: int, room: int, seq: int, *known: int) -> FakeTransport:
-        socket, pipe = self.connects(user, room, *known)
-        self.hub.join(socket, room, seq)
+        subscriber, pipe = self.connects(user, room, *known)
+        self.hub.join(subscriber, room, seq)
         return pipe
 
 
 @pytest.fixture
 async def process(database_url: str) -> AsyncIterator[Process]:
     db = Database(database_url, size=2, name="relay")
-    writing = Database(database_url, size=CONNECTIONS, name="journal")
+    writer_db = Database(database_url, size=CONNECTIONS, name="writer")
     await db.open()
-    await writing.open()
-    broker = Deaf()
-    journal = EventWriter(writing, broker, timeout_s=5, queue_limit=10_000)
-    journal.open()
-    made = Process(db, journal, broker)
+    await writer_db.open()
+    broker = RecordingBroker()
+    writer = EventWriter(writer_db, broker, timeout_s=5, queue_limit=10_000)
+    writer.open()
+    made = Process(db, writer, broker)
     made.tokens.epoch = await db.fetch_value("epoch/get", str) or ""
     yield made
-    await journal.close()
-    await writing.close()
+    await writer.close()
+    await writer_db.close()
     await db.close()
 
 
 @contextlib.asynccontextmanager
-async def sweeping(process: Process) -> AsyncIterator[None]:
+async def polling(process: Process) -> AsyncIterator[None]:
     task = asyncio.create_task(process.relay.run())
     try:
         yield
     finally:
-        while not task.done():  # before Python 3.12, wait_for swallows a cancel that comes with its result
-            task.cancel()
-            await asyncio.wait([task], timeout=0.1)
+        await cancel_and_wait([task])
 
 
-async def test_a_ring_carries_the_events_to_the_sockets(process: Process) -> None:
+async def test_a_notification_brings_events_to_the_subscribers(process: Process) -> None:
     pipe = process.listens(1, 7, 0)
     process.relay.on_notifications(
         encode_notifications([event_notification(line(7, 1)), event_notification(line(7, 2))])
@@ -119,17 +118,17 @@ async def test_a_ring_carries_the_events_to_the_sockets(process: Process) -> Non
 async def test_a_gap_is_read_from_the_log(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "REORDER_WAIT_S", 0.005)
     monkeypatch.setattr(module, "GAP_FILL_ROWS", 3)
-    alice = await process.person()
+    alice = await process.user()
     room = await process.room(alice)
     pipe = process.listens(alice, room, 1)
     await process.says(room, alice, 10)
     await process.says(room, alice)
-    process.relay.on_notifications(process.broker.kept[-1])
+    process.relay.on_notifications(process.broker.published[-1])
     await eventually(lambda: pipe.seqs(room) == list(range(2, 13)))
 
 
-async def test_whoever_asks_for_a_repair_meanwhile_gets_the_same(process: Process) -> None:
-    alice = await process.person()
+async def test_calls_during_a_gap_fill_get_the_same_task(process: Process) -> None:
+    alice = await process.user()
     room = await process.room(alice)
     process.listens(alice, room, 0)
     first = process.relay.fill_gap(room)
@@ -139,19 +138,21 @@ async def test_whoever_asks_for_a_repair_meanwhile_gets_the_same(process: Proces
     assert process.hub.last_sent_seq(room) == 1
 
 
-async def test_a_repair_without_postgresql_leaves_it_to_the_sweep(process: Process) -> None:
+async def test_a_gap_fill_without_postgresql_leaves_it_to_the_poll(process: Process) -> None:
     process.listens(1, 7, 0)
     await process.db.close()
     await process.relay.fill_gap(7)
     assert process.hub.last_sent_seq(7) == 0
 
 
-async def test_the_sweep_goes_on_without_any_ring(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_poll_delivers_events_without_any_notification(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "POLL_INTERVAL_S", 0.01)
-    alice = await process.person()
+    alice = await process.user()
     room = await process.room(alice)
     pipe = process.listens(alice, room, 1)
-    async with sweeping(process):
+    async with polling(process):
         for last, count in ((2, 1), (22, 20), (622, 600)):
             await process.says(room, alice, count)
             await eventually(lambda last: process.hub.last_sent_seq(room) == last, last)
@@ -159,11 +160,9 @@ async def test_the_sweep_goes_on_without_any_ring(process: Process, monkeypatch:
     assert pipe.seqs(room) == list(range(2, 623))
 
 
-async def test_the_sweep_comes_again_when_postgresql_has_been_away(
-    process: Process, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_poll_goes_on_when_postgresql_is_back(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POLL_INTERVAL_S", 0.01)
-    alice = await process.person()
+    alice = await process.user()
     room = await process.room(alice)
     pipe = process.listens(alice, room, 0)
     away = True
@@ -175,39 +174,39 @@ async def test_the_sweep_comes_again_when_postgresql_has_been_away(
         return await real(name, row, **params)
 
     monkeypatch.setattr(process.db, "fetch_all", fetch_all)
-    async with sweeping(process):
+    async with polling(process):
         await eventually(lambda: process.relay.database_down)
         away = False
         await eventually(lambda: pipe.seqs(room) == [1])
         await eventually(lambda: not process.relay.database_down)
 
 
-async def test_the_sweep_finds_who_has_joined_elsewhere(process: Process) -> None:
-    alice, bob = await process.person(), await process.person()
+async def test_the_poll_finds_joins_on_other_processes(process: Process) -> None:
+    alice, bob = await process.user(), await process.user()
     room = await process.room(alice)
-    _, desk = process.connects(bob)
+    _, laptop = process.connects(bob)
     _, phone = process.connects(bob)
-    await process.journal.run("members/join", room_id=room, user_id=bob)
+    await process.writer.run("members/join", room_id=room, user_id=bob)
     await process.says(room, alice, 2)
     await process.relay.poll()
     await asyncio.sleep(0)
-    assert desk.seqs(room) == phone.seqs(room) == [2, 3, 4]
-    assert desk.frames()[0]["action"] == "joined" and desk.frames()[0]["room"]["id"] == room
+    assert laptop.seqs(room) == phone.seqs(room) == [2, 3, 4]
+    assert laptop.frames()[0]["action"] == "joined" and laptop.frames()[0]["room"]["id"] == room
 
 
-async def test_a_join_that_was_never_heard_is_not_forgotten_when_others_are_in_the_room(process: Process) -> None:
-    alice, bob = await process.person(), await process.person()
+async def test_the_poll_finds_a_join_in_a_room_that_is_further(process: Process) -> None:
+    alice, bob = await process.user(), await process.user()
     room = await process.room(alice)
     _, unaware = process.connects(bob)
-    await process.journal.run("members/join", room_id=room, user_id=bob)
+    await process.writer.run("members/join", room_id=room, user_id=bob)
     await process.says(room, alice)
-    process.listens(alice, room, 3)  # from behind the other's join
+    process.listens(alice, room, 3)  # after the other's join
     await process.relay.poll()
     assert unaware.closed == [CloseCode.SERVICE_RESTART]
 
 
-async def test_numbers_that_went_back_end_the_sockets_of_the_room(process: Process) -> None:
-    alice = await process.person()
+async def test_a_room_whose_numbers_went_back_disconnects_its_subscribers(process: Process) -> None:
+    alice = await process.user()
     room, other = await process.room(alice), await process.room(alice)
     ahead, right = process.listens(alice, room, 99, other), process.listens(alice, other, 1, room)
     gone = process.listens(0, 2**40, 5)
@@ -217,8 +216,8 @@ async def test_numbers_that_went_back_end_the_sockets_of_the_room(process: Proce
     assert process.hub.last_sent_seq(room) is None and process.hub.last_sent_seq(other) == 1
 
 
-async def test_a_new_epoch_ends_all_sockets_once(process: Process) -> None:
-    alice = await process.person()
+async def test_a_new_epoch_disconnects_all_once(process: Process) -> None:
+    alice = await process.user()
     room = await process.room(alice)
     live, silent = process.listens(alice, room, 1), process.connects(alice, room)[1]
     process.tokens.epoch = "another"
@@ -230,7 +229,7 @@ async def test_a_new_epoch_ends_all_sockets_once(process: Process) -> None:
     assert len(silent.closed) == 1
 
 
-async def test_a_fault_in_our_sql_is_not_told_as_a_database_that_is_away(
+async def test_a_fault_in_our_sql_is_not_reported_as_an_outage(
     process: Process, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class NoSuchColumn(psycopg2.Error):
@@ -241,22 +240,20 @@ async def test_a_fault_in_our_sql_is_not_told_as_a_database_that_is_away(
 
     monkeypatch.setattr(module, "POLL_INTERVAL_S", 0.01)
     monkeypatch.setattr(process.db, "fetch_value", failing)
-    async with sweeping(process):
+    async with polling(process):
         await eventually(lambda: "a poll failed" in caplog.text)
     assert "does not answer" not in caplog.text
 
 
-async def test_a_sweep_that_fails_in_an_unknown_way_comes_again(
-    process: Process, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_poll_goes_on_after_an_unexpected_error(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POLL_INTERVAL_S", 0.001)
     tried = 0
 
     async def broken(self: Relay) -> None:
         nonlocal tried
         tried += 1
-        raise ValueError("unheard of")
+        raise ValueError("unexpected")
 
     monkeypatch.setattr(Relay, "poll", broken)
-    async with sweeping(process):
+    async with polling(process):
         await eventually(lambda: tried > 3)

@@ -37,7 +37,7 @@ class WebsocketClient:
             self.raw.append(message.data)
             self.heard.append(message.json())
             self._more.set()
-        # What the server said; the library's own close_code is 1006 when our answer to it meets a closed door.
+        # What the server said; the library's own close_code is 1006 when our answer to it finds the connection closed.
         self.close_code = message.data if message.type is aiohttp.WSMsgType.CLOSE else self.ws.close_code
         self._more.set()
 
@@ -83,7 +83,7 @@ class WebsocketClient:
         await self.expect(type=14, requestId=mark)
 
     def seqs(self, room: int = GENERAL) -> list[int]:
-        """The numbers of the events heard from a room, in the order of their coming."""
+        """The numbers of the events heard from a room, in the order in which they came."""
         return [frame["seq"] for frame in self.heard if frame.get("chatroomId") == room and frame["type"] in (1, 5, 6)]
 
     def has_heard(self, **fields: Any) -> bool:
@@ -145,17 +145,17 @@ class Person:
         return found
 
     async def connects(self, *, v2: bool = True, chat: "Chat | None" = None, **options: Any) -> WebsocketClient:
-        """A wire: of chat.v2, after its hello, or as the original's clients have it."""
+        """Open a websocket: of chat.v2, after its hello, or as the original's clients have it."""
         chat = chat or self.chat
         if v2:
             ws = await chat.http.ws_connect("/v1/ws", protocols=["chat.v2", f"bearer.{self.token}"], **options)
-            wire = WebsocketClient(ws, self)
-            await wire.expect(type=10)
+            client = WebsocketClient(ws, self)
+            await client.expect(type=10)
         else:
-            wire = WebsocketClient(await chat.http.ws_connect(f"/v1/ws?token={self.token}", **options), self)
-            await wire.round_trip()  # its rooms are live before it is read
-        chat.wires.append(wire)
-        return wire
+            client = WebsocketClient(await chat.http.ws_connect(f"/v1/ws?token={self.token}", **options), self)
+            await client.round_trip()  # its rooms are live before it is read
+        chat.websockets.append(client)
+        return client
 
 
 class Chat:
@@ -164,7 +164,7 @@ class Chat:
     def __init__(self, base_url: str, settings: Settings | None = None) -> None:
         self.base_url = base_url
         self.settings = settings
-        self.wires: list[WebsocketClient] = []
+        self.websockets: list[WebsocketClient] = []
         self.http: aiohttp.ClientSession
         self._db: Database | None = None
 
@@ -173,8 +173,8 @@ class Chat:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for wire in self.wires:
-            await wire.close()
+        for client in self.websockets:
+            await client.close()
         await self.http.close()
         if self._db is not None:
             await self._db.close()

@@ -1,4 +1,4 @@
-"""A TCP proxy that goes wrong on demand: what a network does to connections, without a network."""
+"""A TCP proxy that fails on demand: what a network does to connections, without a network."""
 
 import asyncio
 import contextlib
@@ -11,9 +11,10 @@ CHUNK = 16 * 1024
 
 
 class Proxy:
-    """Listens on `port` and passes everything on to another server, until it is told otherwise.
+    """Listens on `port` and passes everything on to another server, until a test changes that.
 
-    hold     nothing passes any more, in either direction, and neither side is told (a black hole)
+    hold     nothing passes any more, in either direction, and neither side notices (a black hole)
+    held     the data that is held, each with the local port of the connection on which it goes on
     release  what was held goes on, and everything after it
     cut      every connection ends with an RST
     finish   every connection ends with a FIN
@@ -23,6 +24,7 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self.host, self.target_port = host, port
         self.refusing = False
+        self.held: list[tuple[int, bytes]] = []
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -93,7 +95,10 @@ class Proxy:
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(CHUNK):
+                chunk = (target.get_extra_info("sockname")[1], data)
+                self.held.append(chunk)
                 await self._flowing.wait()
+                self.held.remove(chunk)
                 target.write(data)
                 await target.drain()
         await self._flowing.wait()
