@@ -33,7 +33,7 @@ from chat.realtime.relay import Relay
 
 log = logging.getLogger(__name__)
 
-EXPIRE_INTERVAL_S = 1.0  # how often overdue commands are looked for
+EXPIRE_INTERVAL_S = 0.25  # how often overdue commands are looked for; their authors wait for it
 RELAY_CONNECTIONS = 2  # for the poll and a gap fill
 
 

@@ -3,16 +3,20 @@
 import asyncio
 import contextlib
 import json
+import logging
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import aiormq
+import psycopg2
 import pytest
 from aiormq import spec
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
+from chat import lifecycle
 from chat.auth.tokens import Identity
 from chat.broker import rabbitmq
 from chat.broker.base import QueueMessage
@@ -20,6 +24,7 @@ from chat.broker.memory import MemoryBroker
 from chat.config import Settings
 from chat.db.errors import StatementTimeout, Unreachable
 from chat.db.pool import Database
+from chat.domain import slash_commands
 from chat.domain.slash_commands import SlashCommands, is_command
 from chat.errors import OutcomeUnknown, Unavailable
 from chat.eventlog.writer import EventWriter
@@ -589,12 +594,166 @@ async def server(database_url: str) -> AsyncIterator[Process]:
         yield server
 
 
+async def outcomes(person: Person, room: int) -> list[str]:
+    return said_by_robot(await person.events(room))
+
+
+async def test_a_late_reply_does_not_become_the_answer_to_the_next_command(
+    server: Process, alice: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = await alice.creates()
+    await server.ask(alice, "/stock=AAPL.US", room)
+    await server.expire_all()
+    await server.ask(alice, "/stock=MSFT.US", room)
+    with caplog.at_level(logging.INFO, logger="chat.domain.slash_commands"):
+        await server.reply(room, "AAPL.US quote is $93.42 per share")
+    assert "dropped" in caplog.text
+    await server.reply(room, "msft.us quote is $1 per share")
+    assert await outcomes(alice, room) == [STOCK_UNAVAILABLE, "msft.us quote is $1 per share"]
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "answers"),
+    [
+        ("/stock=msft.us", "MSFT.US quote is $1 per share", True),
+        ("/stock= MSFT.US ", "MSFT.US: $1", True),
+        ("/stock=MSFT.US", "MSFT.US", True),
+        ("/stock=MSFT.US", "MSFT.US.", True),
+        ("/stock=^SPX", "^SPX quote is $1", True),
+        ("/stock=A", "A quote is $1", True),
+        ("/stock=A", "A.US quote is $1", False),
+        ("/stock=A", "AAPL.US quote is $1", False),
+        ("/stock=BRK", "BRK-B.US quote is $1", False),
+        ("/stock=MSFT_US", "MSFT.US quote is $1", False),
+        ("/stock=MSFT%US", "MSFT.US quote is $1", False),
+        ("/stock=M.*", "MSFT.US quote is $1", False),
+        ("/stock=MSFT.US", "The quote of MSFT.US is $1", False),
+        ("/stock=MSFT.US", "MSFT", False),
+        ("/stock=", "MSFT.US quote is $1", False),
+    ],
+)
+async def test_beside_an_expired_command_a_reply_must_begin_with_the_code_of_the_command_that_it_settles(
+    server: Process, alice: Person, line: str, text: str, answers: bool
+) -> None:
+    room = await alice.creates()
+    await server.ask(alice, "/stock=EXPIRED", room)
+    await server.expire_all()
+    await server.ask(alice, line, room)
+    await server.reply(room, text)
+    assert await outcomes(alice, room) == [STOCK_UNAVAILABLE] + [text] * answers
+
+
+async def test_beside_an_expired_command_each_reply_finds_the_oldest_open_one_with_its_code(
+    server: Process, alice: Person, bob: Person
+) -> None:
+    room = await alice.creates()
+    await server.ask(alice, "/stock=EXPIRED", room)
+    await server.expire_all()
+    for person, code in ((alice, "ONE"), (alice, "TWO"), (bob, "TWO")):
+        await server.ask(person, f"/stock={code}", room)
+    ids = [message.correlation_id for message in server.broker.commands]
+    await server.reply(room, "TWO quote is $2")
+    await server.reply(room, "it was the first one that asked for TWO", ids[2])
+    await server.reply(room, "anything, with its id", ids[3])
+    await server.reply(room, "TWO is asked by nobody any more")
+    await server.reply(room, "ONE quote is $1")
+    assert await outcomes(alice, room) == [
+        STOCK_UNAVAILABLE,
+        "TWO quote is $2",
+        "anything, with its id",
+        "ONE quote is $1",
+    ]
+
+
+async def test_a_command_that_expired_in_another_room_or_long_ago_is_no_obstacle(
+    server: Process, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, other = await alice.creates(), await alice.creates()
+    await server.ask(alice, "/stock=EXPIRED", other)
+    await server.expire_all()
+    await server.ask(alice, "/stock=ONE", room)
+    await server.reply(room, "of whichever form")
+    await server.ask(alice, "/stock=TWO", other)
+    await server.reply(other, "of whichever form")
+    monkeypatch.setattr(slash_commands, "LATE_REPLY_S", 0.0)
+    await server.reply(other, "a minute later")
+    assert await outcomes(alice, room) == ["of whichever form"]
+    assert await outcomes(alice, other) == [STOCK_UNAVAILABLE, "a minute later"]
+
+
 async def test_a_reply_is_acked_only_when_it_is_stored(database_url: str) -> None:
     """A reply that cannot be stored now must come again: `on_reply` raises, and the broker keeps it."""
     async with own_process(database_url) as server:
         pass
     with pytest.raises(Unavailable, match="stopping"):
         await server.reply(GENERAL, "kept", "1")
+
+
+async def test_all_overdue_commands_are_closed_at_once_however_many_there_are(
+    server: Process, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slash_commands, "EXPIRE_BATCH", 2)
+    await server.expire_all()
+    rooms = [await alice.creates(), await alice.creates()]
+    for number in range(3):
+        for person in (alice, bob):
+            await server.ask(person, "/stock=X", rooms[number % 2])
+    await server.expire_all()
+    assert [await outcomes(alice, room) for room in rooms] == [[STOCK_UNAVAILABLE] * 4, [STOCK_UNAVAILABLE] * 2]
+    await server.expire_all()
+    assert [len(await outcomes(alice, room)) for room in rooms] == [4, 2]
+
+
+async def test_two_processes_close_each_overdue_command_once(
+    server: Process, database_url: str, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slash_commands, "EXPIRE_BATCH", 1)
+    rooms = [await alice.creates(), await alice.creates()]
+    for number in range(3):
+        for person in (alice, bob):
+            await server.ask(person, "/stock=X", rooms[number % 2])
+    async with own_process(database_url) as other:
+        await asyncio.gather(server.expire_all(), other.expire_all())
+    await server.expire_all()  # what was locked by the other one
+    assert [len(await outcomes(alice, room)) for room in rooms] == [4, 2]
+
+
+async def test_a_locked_room_does_not_hold_up_the_commands_of_others(
+    server: Process, database_url: str, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slash_commands, "EXPIRE_BATCH", 1)
+    await server.expire_all()
+    locked, free = await alice.creates(), await alice.creates()
+    for room in (locked, free, free):
+        await server.ask(alice, "/stock=X", room)
+    with contextlib.closing(await asyncio.to_thread(psycopg2.connect, database_url)) as other:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT id FROM rooms WHERE id = %s FOR NO KEY UPDATE", (locked,))
+        await server.expire_all()
+        assert await outcomes(alice, free) == [STOCK_UNAVAILABLE] * 2
+        assert await outcomes(alice, locked) == []
+    await server.expire_all()
+    assert await outcomes(alice, locked) == [STOCK_UNAVAILABLE]
+
+
+@pytest.mark.timing
+async def test_a_flood_of_overdue_commands_is_closed_within_a_second(
+    server: Process, database_url: str, alice: Person
+) -> None:
+    rooms = [await alice.creates() for _ in range(50)]
+    insert = """
+        INSERT INTO commands (room_id, user_id, request_id, line)
+        SELECT room, %(user_id)s, 'flood-' || n, '/stock=X'
+        FROM unnest(%(rooms)s) AS room, generate_series(1, 100) AS n
+    """
+    connection = await asyncio.to_thread(psycopg2.connect, database_url)
+    with contextlib.closing(connection), connection, connection.cursor() as cursor:
+        cursor.execute(insert, {"user_id": alice.id, "rooms": rooms})
+    started = time.monotonic()
+    await server.expire_all()
+    took_s = time.monotonic() - started
+    assert [len(await outcomes(alice, room)) for room in rooms] == [100] * 50
+    assert took_s < 1.0 - lifecycle.EXPIRE_INTERVAL_S
 
 
 class UnhelpfulBroker(PatientBroker):
