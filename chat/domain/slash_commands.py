@@ -28,6 +28,7 @@ from chat.protocol.text import clean_text
 
 log = logging.getLogger(__name__)
 
+MAX_OPEN_COMMANDS = 3  # of one user
 LATE_REPLY_S = 60.0  # for how long a reply without an id may be the answer to a command that has expired
 EXPIRE_BATCH = 100  # overdue commands that are closed in one transaction: more would delay the messages behind it
 
@@ -60,8 +61,8 @@ class SlashCommands:
     async def run(self, identity: Identity, room_id: int, line: str, request_id: str | None) -> bool:
         """Hand a command to its bot and show the line to the room. Return whether that had been done before.
 
-        Raises `BadRequest` (unknown command), `NotFound`, `Forbidden`, `Conflict`, `Unavailable` (no bot was asked) or
-        `OutcomeUnknown`.
+        Raises `BadRequest` (unknown command), `NotFound`, `Forbidden`, `Conflict`, `Unavailable` (no bot was asked;
+        `busy`: because too many commands of the user are open) or `OutcomeUnknown`.
         """
         match = _LINE.fullmatch(line)
         if match is None or match[1] != STOCK:
@@ -91,6 +92,7 @@ class SlashCommands:
                     line=line,
                     request_id=request_id,
                     has_bot=has_bot,
+                    open_limit=MAX_OPEN_COMMANDS,
                 )
             except StatementTimeout:
                 raise OutcomeUnknown("The database did not answer. Repeat it with the same requestId.") from None
@@ -99,6 +101,12 @@ class SlashCommands:
                 return row.id, row.status == "duplicate"
             if row.status == "unavailable":
                 raise Unavailable(f"{STOCK_UNAVAILABLE}: no bot listens to this command. Try again later.")
+            if row.status == "busy":
+                raise Unavailable(
+                    f"{MAX_OPEN_COMMANDS} of your commands wait for their answers, so this one was not recorded. "
+                    "Try again when one of them is answered.",
+                    code="busy",
+                )
             if refusal := REFUSALS.get(row.status):
                 raise refusal()
             await self._writer.run("members/join", room_id=room_id, user_id=user_id)

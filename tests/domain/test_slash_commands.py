@@ -689,6 +689,53 @@ async def test_a_reply_is_acked_only_when_it_is_stored(database_url: str) -> Non
         await server.reply(GENERAL, "kept", "1")
 
 
+async def test_three_commands_of_a_user_may_be_open(server: Process, alice: Person, bob: Person) -> None:
+    rooms = [await alice.creates(), await alice.creates()]
+    for number in range(3):
+        await server.ask(alice, "/stock=X", rooms[number % 2], f"ask-{number}")
+    for room in rooms:
+        with pytest.raises(Unavailable, match="wait for their answers") as caught:
+            await server.ask(alice, "/stock=X", room, "ask-3")
+        assert (caught.value.code, caught.value.status) == ("busy", 503)
+    assert await server.ask(alice, "/stock=X", rooms[0], "ask-0") is True, "a repeat is not a fourth one"
+    await server.ask(bob, "/stock=X", rooms[0])
+    await server.reply(rooms[0], "answer")
+    assert await server.ask(alice, "/stock=X", rooms[0], "ask-3") is False, "it was not recorded before"
+    assert len(server.broker.commands) == 5
+    await server.expire_all()
+
+
+async def test_the_limit_holds_over_several_processes(server: Process, database_url: str, alice: Person) -> None:
+    room = await alice.creates()
+    async with own_process(database_url) as other:
+        asked = await asyncio.gather(
+            *(process.ask(alice, "/stock=X", room) for _ in range(4) for process in (server, other)),
+            return_exceptions=True,
+        )
+        assert asked.count(False) == 3
+        codes = [error.code for error in asked if isinstance(error, Unavailable)]
+        assert codes == ["busy"] * 5
+        assert len(server.broker.commands) + len(other.broker.commands) == 3
+    await server.expire_all()
+
+
+async def test_a_user_with_three_open_commands_is_told_busy_over_rest_and_websocket(
+    database_url: str, stocks: StockService
+) -> None:
+    async with serving_without_bot(database_url, stocks) as (chat, settings):
+        asker = await chat.sign_up()
+        room = await asker.creates()
+        async with ManualBot(settings):
+            for _ in range(3):
+                await asks(asker, "/stock=X", room)
+            answer = await asker.posts("/stock=X", room, status=503)
+            assert answer["error"]["code"] == "busy"
+            wire = await asker.connects()
+            await wire.says("/stock=X", room, requestId=unique("ask"))
+            assert (await wire.errs("busy"))["retryMs"] > 0
+    await delete_queues(settings)
+
+
 async def test_all_overdue_commands_are_closed_at_once_however_many_there_are(
     server: Process, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
