@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 MAX_OPEN_COMMANDS = 3  # of one user
 LATE_REPLY_S = 60.0  # for how long a reply without an id may be the answer to a command that has expired
-EXPIRE_BATCH = 100  # overdue commands that are closed in one transaction: more would delay the messages behind it
+EXPIRE_BATCH = 250  # overdue commands that are closed in one transaction: more would delay the messages behind it
 
 _LINE = re.compile(r"/(\w{1,32})=(.*)")  # one line: `.` stops at a line break
 
