@@ -355,7 +355,7 @@ async def _within(seconds: float, doing: Coroutine[Any, Any, T]) -> T:
 
 
 async def can_connect(url: str, timeout_s: float) -> bool:
-    """Whether the URL can_connect a connection, which is closed again."""
+    """Whether a connection to the URL can be made. It is closed again."""
     try:
         connection = await _within(timeout_s, aiormq.connect(url))
     except BROKER_ERRORS:

@@ -64,13 +64,24 @@ def settings_with_rabbitmq(database_url: str, stocks: StockService, **changed: A
     return settings
 
 
+async def delete_queues(settings: Settings) -> None:
+    connection = await aiormq.connect(settings.amqp_url)
+    channel = await connection.channel()
+    for queue in (COMMAND_QUEUE, REPLY_QUEUE):
+        await channel.queue_delete(settings.amqp_prefix + queue)
+    await connection.close()
+
+
 @contextlib.asynccontextmanager
 async def serving_without_bot(
     database_url: str, stocks: StockService, **changed: Any
 ) -> AsyncIterator[tuple[InProcessServer, Settings]]:
     settings = settings_with_rabbitmq(database_url, stocks, **changed)
-    async with serving(settings) as chat:
-        yield chat, settings
+    try:
+        async with serving(settings) as chat:
+            yield chat, settings
+    finally:
+        await delete_queues(settings)
 
 
 class Command(NamedTuple):
@@ -393,14 +404,6 @@ async def test_an_unstorable_or_nonsensical_reply_is_dropped_and_the_deadline_sp
 # --- bots and their queues ----------------------------------------------------------------------------
 
 
-async def delete_queues(settings: Settings) -> None:
-    connection = await aiormq.connect(settings.amqp_url)
-    channel = await connection.channel()
-    for queue in (COMMAND_QUEUE, REPLY_QUEUE):
-        await channel.queue_delete(settings.amqp_prefix + queue)
-    await connection.close()
-
-
 RunBot = Callable[[Settings], contextlib.AbstractAsyncContextManager[None]]
 each_bot = pytest.mark.parametrize(
     "run_bot",
@@ -440,7 +443,6 @@ async def test_a_bot_that_starts_after_the_server_is_served(
         await asker.posts("/stock=AAPL.US", room, status=503)
         async with run_bot(settings):
             await is_answered(asker, room)
-    await delete_queues(settings)
 
 
 async def test_bots_are_exchanged_for_one_another_while_the_server_runs(
@@ -461,7 +463,6 @@ async def test_bots_are_exchanged_for_one_another_while_the_server_runs(
             async with answering(ManualBot(settings)):
                 await is_answered(asker, room)
             # It leaves durable queues, as our bot declares them.
-    await delete_queues(settings)
 
 
 async def test_a_command_for_a_bot_that_has_just_vanished_has_one_outcome(
@@ -489,7 +490,6 @@ async def test_a_command_for_a_bot_that_has_just_vanished_has_one_outcome(
             assert answer["duplicate"] is False
             await wire.hears(QUOTE)
         assert said_by_robot(await asker.events(room)) == [QUOTE, STOCK_UNAVAILABLE, QUOTE]
-    await delete_queues(settings)
 
 
 async def test_a_bot_that_appears_takes_what_waits_in_the_queue(
@@ -507,7 +507,6 @@ async def test_a_bot_that_appears_takes_what_waits_in_the_queue(
         async with answering(ManualBot(settings), "AAPL.US by the next bot"):
             await wire.hears("AAPL.US by the next bot")
         assert said_by_robot(await asker.events(room)) == [QUOTE, "AAPL.US by the next bot"]
-    await delete_queues(settings)
 
 
 async def test_replies_without_a_correlation_id_answer_the_open_commands_in_their_order(
@@ -733,7 +732,6 @@ async def test_a_user_with_three_open_commands_is_told_busy_over_rest_and_websoc
             wire = await asker.connects()
             await wire.says("/stock=X", room, requestId=unique("ask"))
             assert (await wire.errs("busy"))["retryMs"] > 0
-    await delete_queues(settings)
 
 
 async def test_all_overdue_commands_are_closed_at_once_however_many_there_are(
