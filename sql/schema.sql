@@ -23,6 +23,7 @@ CREATE TABLE commands (
     asked_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     outcome text,
     settled_at timestamp with time zone,
+    settled_by text,
     CONSTRAINT commands_pkey PRIMARY KEY (id),
     CONSTRAINT commands_outcome_known CHECK ((outcome = ANY (ARRAY['answered'::text, 'expired'::text])))
 );
@@ -149,6 +150,8 @@ CREATE INDEX commands_open_in_room ON commands USING btree (room_id, asked_at, i
 CREATE INDEX commands_open_of_user ON commands USING btree (user_id) WHERE (outcome IS NULL);
 
 CREATE UNIQUE INDEX commands_request_id_key ON commands USING btree (room_id, user_id, request_id);
+
+CREATE INDEX commands_settled_by ON commands USING btree (settled_by) WHERE (settled_by IS NOT NULL);
 
 CREATE INDEX events_messages ON events USING btree (room_id, seq) WHERE (kind = 1);
 

@@ -136,7 +136,7 @@ class SlashCommands:
         self._broker.publish(encode_notifications([Notification(room_id, None, FrameType.MESSAGE, encode(frame))]))
 
     async def on_reply(self, message: QueueMessage) -> None:
-        """Write what a bot answered. Raises what `EventWriter.run` raises: then the message has to come again."""
+        """Write what a bot answered. Raises `Unavailable` or `OutcomeUnknown`: then the message has to come again."""
         try:
             reply = decode(message.body)
             if not isinstance(reply, SendMessage):
@@ -146,9 +146,16 @@ class SlashCommands:
         except BadRequest as error:
             log.warning("a bot's reply is dropped: %s", error.text)
             return
-        result = await self._writer.run(
-            "commands/settle", command_id=command_id, room_id=reply.chatroom_id, late_s=LATE_REPLY_S, body=text
-        )
+        try:
+            result = await self._writer.run(
+                "commands/settle", command_id=command_id, room_id=reply.chatroom_id, late_s=LATE_REPLY_S, body=text
+            )
+        except OutcomeUnknown:
+            if command_id is not None:
+                raise
+            # The writer repeats it until its outcome is known. If it came again, it could answer a second command.
+            log.warning("the outcome of a bot's reply is not known yet")
+            return
         if result.event is None:
             log.info("a bot's reply is dropped: no open command is known to be its own; it may be late or a repeat")
 

@@ -3,8 +3,9 @@
 -- A reply may not say which command it answers. It then answers the room's oldest open one. But if a command of the room
 -- has expired a short time ago, the reply may be the late answer to that one: it then answers the oldest open command
 -- whose argument it begins with, as a whole word and whatever the case ("AAPL.US quote is …" is not for /stock=AAPL).
--- Params: command_id bigint (null: the reply does not say), room_id bigint, late_s double precision (for how long an
--- answer to an expired command is waited for), body text.
+-- Params: command_id bigint (null: the reply does not say), room_id bigint, request_id text (of this write: its repeat
+-- answers no second command), late_s double precision (for how long an answer to an expired command is waited for),
+-- body text.
 -- Returns: one row: n (1), status, and the columns of an event. status: `new`: this call settled the command and its
 -- message is in the log; `already`: there is no such open command, and the event is null.
 SELECT id
@@ -19,16 +20,17 @@ WITH open_commands AS (
 ), oldest AS (
     SELECT o.id
     FROM open_commands AS o
-    WHERE NOT EXISTS (SELECT 1 FROM commands AS e
-            WHERE e.room_id = %(room_id)s::bigint AND e.outcome = 'expired'
-                AND e.settled_at > now() - make_interval(secs => %(late_s)s::double precision))
-        OR o.argument <> '' AND starts_with(lower(%(body)s::text), o.argument)
-            AND substr(lower(%(body)s::text), length(o.argument) + 1) !~ '^[.^-]*\w'
+    WHERE NOT EXISTS (SELECT 1 FROM commands AS s WHERE s.settled_by = %(request_id)s::text)
+        AND (NOT EXISTS (SELECT 1 FROM commands AS e
+                WHERE e.room_id = %(room_id)s::bigint AND e.outcome = 'expired'
+                    AND e.settled_at > now() - make_interval(secs => %(late_s)s::double precision))
+            OR o.argument <> '' AND starts_with(lower(%(body)s::text), o.argument)
+                AND substr(lower(%(body)s::text), length(o.argument) + 1) !~ '^[.^-]*\w')
     ORDER BY o.asked_at, o.id
     LIMIT 1
 ), settled AS (
     UPDATE commands
-    SET outcome = 'answered', settled_at = clock_timestamp()
+    SET outcome = 'answered', settled_at = clock_timestamp(), settled_by = %(request_id)s::text
     WHERE outcome IS NULL AND id = coalesce(%(command_id)s::bigint, (SELECT id FROM oldest))
     RETURNING id, room_id
 ), event AS (

@@ -32,6 +32,7 @@ from chat.http import app_keys
 from chat.protocol.bot_queues import COMMAND_QUEUE, REPLY_QUEUE, STOCK_UNAVAILABLE
 from tests.support.client import GENERAL, Person
 from tests.support.names import unique
+from tests.support.proxy import Proxy
 from tests.support.server import InProcessServer, process, running_bot, serving
 from tests.support.settings import settings_for
 from tests.support.stock_service import StockService
@@ -555,11 +556,12 @@ class Process:
 
     def __init__(self, db: Database, writer: EventWriter) -> None:
         self.broker = PatientBroker()
-        self._db, self._writer = db, writer
+        self.writer = writer
+        self._db = db
         self._commands = self._with_timeout(600.0)
 
     def _with_timeout(self, timeout_s: float) -> SlashCommands:
-        return SlashCommands(self._db, self._writer, self.broker, timeout_s=timeout_s, write_timeout_s=5.0)
+        return SlashCommands(self._db, self.writer, self.broker, timeout_s=timeout_s, write_timeout_s=5.0)
 
     async def ask(self, person: Person, line: str, room: int, request_id: str | None = None) -> bool:
         return await self._commands.run(Identity(person.id, person.username, person.email, 0), room, line, request_id)
@@ -573,11 +575,11 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def own_process(database_url: str) -> AsyncIterator[Process]:
+async def own_process(database_url: str, *, reply_timeout_s: float = 5.0) -> AsyncIterator[Process]:
     broker, db, writers_db = MemoryBroker(), *(Database(database_url, size=4, name="test") for _ in range(2))
     await db.open()
     await writers_db.open()
-    writer = EventWriter(writers_db, broker, timeout_s=5.0, queue_limit=10_000)
+    writer = EventWriter(writers_db, broker, timeout_s=reply_timeout_s, queue_limit=10_000)
     writer.open()
     try:
         yield Process(db, writer)
@@ -678,6 +680,37 @@ async def test_a_command_that_expired_in_another_room_or_long_ago_is_no_obstacle
     await server.reply(other, "a minute later")
     assert await outcomes(alice, room) == ["of whichever form"]
     assert await outcomes(alice, other) == [STOCK_UNAVAILABLE, "a minute later"]
+
+
+async def test_a_repeated_write_of_a_reply_answers_no_second_command(server: Process, alice: Person) -> None:
+    room = await alice.creates()
+    for code in ("ONE", "TWO"):
+        await server.ask(alice, f"/stock={code}", room)
+    same = unique("write")
+    for _ in range(2):  # as the writer does when PostgreSQL's answer is lost
+        await server.writer.run(
+            "commands/settle", request_id=same, command_id=None, room_id=room, late_s=60.0, body="answer"
+        )
+    await server.expire_all()
+    assert await outcomes(alice, room) == ["answer", STOCK_UNAVAILABLE]
+
+
+async def test_a_reply_without_an_id_does_not_come_again_while_its_write_is_repeated(
+    database_url: str, proxy: Proxy, server: Process, alice: Person
+) -> None:
+    room = await alice.creates()
+    for code in ("ONE", "TWO"):
+        await server.ask(alice, f"/stock={code}", room)
+    async with own_process(proxy.instead_of(database_url), reply_timeout_s=0.2) as other:
+        proxy.hold()
+        await other.reply(room, "answer")  # raises nothing, so the broker does not keep it
+        assert await outcomes(alice, room) == []
+        proxy.release()
+        async with asyncio.timeout(PATIENCE_S):
+            while not await outcomes(alice, room):
+                await asyncio.sleep(0.02)
+    await server.expire_all()
+    assert await outcomes(alice, room) == ["answer", STOCK_UNAVAILABLE]
 
 
 async def test_a_reply_is_acked_only_when_it_is_stored(database_url: str) -> None:
