@@ -61,7 +61,6 @@ class Settings:
     )
     stock_timeout_s: float = _setting(5.0, "seconds for the quote to arrive", minimum=0.05)
     command_timeout_s: float = _setting(10.0, "seconds for a bot to answer a command", minimum=0.05)
-    robot_queues_durable: bool = _setting(True, "0 for an older bot that declares its queues transient")
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
 
     def __post_init__(self) -> None:
@@ -112,16 +111,24 @@ OLD_NAMES = {
     "PASSWORD_WAIT_S": "HASH_QUEUE_TIMEOUT_S",
 }
 
+# The settings of version 1.0.0 that are gone, and why nothing has to be set.
+REMOVED_NAMES = {
+    "ROBOT_QUEUES_DURABLE": "the bot declares its queues as it likes, and the server uses what is there",
+}
+
 
 def load(environ: Mapping[str, str] = os.environ, dotenv: Path | None = Path(".env")) -> Settings:
     """Settings from `environ`, then from `dotenv` if that file exists, then the defaults.
 
-    An empty value counts as unset. Raises `ConfigError`, also for a name that a setting had in version 1.0.0.
+    An empty value counts as unset. Raises `ConfigError`, also for a name of version 1.0.0 that is no setting any more.
     """
     given = {**(read_dotenv(dotenv) if dotenv else {}), **{k: v for k, v in environ.items() if v}}
     for old, new in OLD_NAMES.items():
         if given.get(old):
             raise ConfigError(f"{old} has a new name: set {new} instead (in the environment or in .env)")
+    for removed, reason in REMOVED_NAMES.items():
+        if given.get(removed):
+            raise ConfigError(f"{removed} is gone: {reason}. Remove it (from the environment or from .env)")
     if given.get("AMQP_URL", "").startswith("local:"):
         raise ConfigError("AMQP_URL=local: has a new name: set AMQP_URL=memory: instead")
     values: dict[str, Any] = {}
@@ -169,16 +176,11 @@ def _scheme(url: str) -> str:
         return ""
 
 
-def _parse_bool(text: str) -> bool:
-    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
-
-
 def _parse_list(text: str) -> tuple[str, ...]:
     return tuple(item.strip().rstrip("/") for item in text.split(",") if item.strip())
 
 
 _PARSERS: dict[type, tuple[Callable[[str], Any], str]] = {
-    bool: (_parse_bool, "1 or 0"),
     int: (int, "a whole number"),
     float: (float, "a number"),
     tuple: (_parse_list, "a list with commas"),
@@ -190,6 +192,6 @@ def _parse(name: str, text: str, kind: type) -> Any:
     parse, expected = _PARSERS[kind]
     try:
         return parse(text)
-    except (ValueError, KeyError):
+    except ValueError:
         shown = "" if kind is str else f"={text!r}"  # it may be a secret
         raise ConfigError(f"{name}{shown} cannot be read: {expected} is expected") from None

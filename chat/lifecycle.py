@@ -33,7 +33,7 @@ from chat.realtime.relay import Relay
 
 log = logging.getLogger(__name__)
 
-EXPIRE_INTERVAL_S = 1.0  # how often overdue commands are looked for
+EXPIRE_INTERVAL_S = 0.25  # how often overdue commands are looked for; their authors wait for it
 RELAY_CONNECTIONS = 2  # for the poll and a gap fill
 
 
@@ -74,9 +74,7 @@ async def auth_context(app: web.Application) -> AsyncIterator[None]:
 async def event_writer_context(app: web.Application) -> AsyncIterator[None]:
     """The event writer, with connections of its own, and the broker that it publishes to (not open yet)."""
     settings = app[app_keys.SETTINGS]
-    broker = app[app_keys.BROKER] = make_broker(
-        settings.amqp_url, prefix=settings.amqp_prefix, durable=settings.robot_queues_durable
-    )
+    broker = app[app_keys.BROKER] = make_broker(settings.amqp_url, prefix=settings.amqp_prefix)
     db = Database(settings.database_url, size=writer.CONNECTIONS, name="writer")
     await db.open()
     event_writer = app[app_keys.WRITER] = EventWriter(

@@ -10,6 +10,7 @@
 --   0009.room-names-whatever-the-case
 --   0010.request-ids
 --   0011.shared-sql
+--   0012.command-limits
 
 SET check_function_bodies = off;
 
@@ -21,6 +22,8 @@ CREATE TABLE commands (
     line text NOT NULL,
     asked_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     outcome text,
+    settled_at timestamp with time zone,
+    settled_by text,
     CONSTRAINT commands_pkey PRIMARY KEY (id),
     CONSTRAINT commands_outcome_known CHECK ((outcome = ANY (ARRAY['answered'::text, 'expired'::text])))
 );
@@ -138,9 +141,17 @@ ALTER TABLE members
 ALTER TABLE rooms
     ADD CONSTRAINT rooms_created_by_fkey FOREIGN KEY (created_by) REFERENCES users(id);
 
+CREATE INDEX commands_expired ON commands USING btree (room_id, settled_at) WHERE (outcome = 'expired'::text);
+
 CREATE INDEX commands_open ON commands USING btree (asked_at, id) WHERE (outcome IS NULL);
 
+CREATE INDEX commands_open_in_room ON commands USING btree (room_id, asked_at, id) WHERE (outcome IS NULL);
+
+CREATE INDEX commands_open_of_user ON commands USING btree (user_id) WHERE (outcome IS NULL);
+
 CREATE UNIQUE INDEX commands_request_id_key ON commands USING btree (room_id, user_id, request_id);
+
+CREATE INDEX commands_settled_by ON commands USING btree (settled_by) WHERE (settled_by IS NOT NULL);
 
 CREATE INDEX events_messages ON events USING btree (room_id, seq) WHERE (kind = 1);
 

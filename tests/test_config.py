@@ -29,10 +29,9 @@ def test_each_kind_of_setting_is_read() -> None:
         HOST="0.0.0.0",
         PORT="9000",
         RATE_LIMIT_PER_S="0.5",
-        ROBOT_QUEUES_DURABLE="no",
         ALLOWED_ORIGINS=" https://a.example/, ,http://b.example:81",
     )
-    assert (found.host, found.port, found.rate_limit_per_s, found.robot_queues_durable) == ("0.0.0.0", 9000, 0.5, False)
+    assert (found.host, found.port, found.rate_limit_per_s) == ("0.0.0.0", 9000, 0.5)
     assert found.allowed_origins == ("https://a.example", "http://b.example:81")
 
 
@@ -50,7 +49,6 @@ def test_each_kind_of_setting_is_read() -> None:
         ("WRITE_TIMEOUT_S", "inf", "at most"),
         ("ACCESS_TOKEN_TTL_S", "1e10", "at most"),
         ("SEND_BUFFER_LIMIT_BYTES", "65535", "at least 65536"),
-        ("ROBOT_QUEUES_DURABLE", "perhaps", "1 or 0"),
         ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING or ERROR"),
         ("STOCK_URL", "https://stocks.example/", "{code}"),
         ("DATABASE_URL", "mysql://localhost/chat", "postgresql://"),
@@ -108,6 +106,15 @@ def test_an_old_name_is_an_error_that_says_the_new_one(tmp_path: Path, old: str,
         config.load({old: "1"} if place == "environment" else {}, dotenv=dotenv)
 
 
+@pytest.mark.parametrize("removed", config.REMOVED_NAMES)
+@pytest.mark.parametrize("place", ["environment", "dotenv"])
+def test_a_setting_that_is_gone_is_an_error_that_says_why(tmp_path: Path, removed: str, place: str) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(f"{removed}=1\n" if place == "dotenv" else "")
+    with pytest.raises(ConfigError, match=f"{removed} is gone: {config.REMOVED_NAMES[removed]}. Remove it"):
+        config.load({removed: "1"} if place == "environment" else {}, dotenv=dotenv)
+
+
 def test_the_old_name_of_the_broker_within_is_an_error_too() -> None:
     with pytest.raises(ConfigError, match="set AMQP_URL=memory: instead"):
         load(AMQP_URL="local:")
@@ -116,7 +123,7 @@ def test_the_old_name_of_the_broker_within_is_an_error_too() -> None:
 def test_every_new_name_of_an_old_one_is_a_setting() -> None:
     known = {each.name.upper() for each in dataclasses.fields(Settings)}
     assert {new.split(",")[0].split(" ")[0] for new in config.OLD_NAMES.values()} <= known
-    assert not known & config.OLD_NAMES.keys()
+    assert not known & (config.OLD_NAMES.keys() | config.REMOVED_NAMES.keys())
 
 
 def test_tokens_need_a_secret_of_32_bytes() -> None:

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from chat.app import make_app  # noqa: F401 - imports every module that defines an error
-from chat.config import OLD_NAMES, Settings
+from chat.config import OLD_NAMES, REMOVED_NAMES, Settings
 from chat.errors import ChatError
 from chat.http.routes import ROUTES
 from chat.protocol import frames, schemas
@@ -304,6 +304,8 @@ def test_the_upgrade_names_settings_that_there_are_and_none_that_there_are_not()
         assert "=" in old or not known & set(names(old))
     renamed = {names(old)[0]: names(new) for old, new, _ in rows if "=" not in old}
     assert renamed == {old: re.findall(r"[A-Z][A-Z_]+", new) for old, new in OLD_NAMES.items()}
+    for removed, reason in REMOVED_NAMES.items():
+        assert f"Remove `{removed}`: {reason}." in " ".join(text_of(OPERATIONS).split())
 
 
 def test_the_operations_have_every_command() -> None:

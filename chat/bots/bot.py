@@ -28,7 +28,7 @@ def serve(settings: Settings) -> None:
         stop = asyncio.Event()
         for number in STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        broker = make_broker(settings.amqp_url, prefix=settings.amqp_prefix, durable=settings.robot_queues_durable)
+        broker = make_broker(settings.amqp_url, prefix=settings.amqp_prefix)
         await run(broker, settings, stop)
 
     asyncio.run(until_signalled())

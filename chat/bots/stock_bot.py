@@ -2,7 +2,8 @@
 
     queue JOBSITY_RECEIVER ─ code ─ CSV from STOCK_URL ─ sentence ─ queue JOBSITY_PUBLISHER
 
-A command is acked when its reply is confirmed: a bot that dies in between leaves it to the next one.
+The bot declares both queues. A command is acked when its reply is confirmed: a bot that dies in between leaves it to
+the next one.
 """
 
 import logging
@@ -42,6 +43,8 @@ async def stock_bot(broker: Broker, settings: Settings) -> AsyncIterator[None]:
             reply = QueueMessage(encode(BotMessage(text, CHATUSER, command.chatroom_id)), message.correlation_id)
             await broker.enqueue(REPLY_QUEUE, reply, expires_s=settings.command_timeout_s)
 
+        broker.declare(COMMAND_QUEUE)
+        broker.declare(REPLY_QUEUE)
         broker.consume(COMMAND_QUEUE, consumer)
         yield
 

@@ -6,6 +6,8 @@
     publish / subscribe   to every process: fast, at most once, never waited for. The relay finds in PostgreSQL
                           what a process has missed.
     enqueue / consume     through a named queue to one of its consumers: confirmed, and acked when handled.
+
+A bot declares the queues between it and the server, with the properties that it likes; the server uses what is there.
 """
 
 from collections.abc import Awaitable, Callable
@@ -26,7 +28,7 @@ Consumer = Callable[[QueueMessage], Awaitable[None]]
 
 
 class Broker(Protocol):
-    """What the server and the bots use. Call `subscribe` and `consume` before `open`."""
+    """What the server and the bots use. Call `subscribe`, `declare` and `consume` before `open`."""
 
     up: bool  # whether the broker works at the moment
 
@@ -42,13 +44,18 @@ class Broker(Protocol):
     def publish(self, body: bytes) -> None:
         """Send to every process. Never waits, never fails; may be lost."""
 
+    def declare(self, queue: str) -> None:
+        """Keep a queue in existence: create it, durable, when it is missing. One that exists is used as it is."""
+
     def consume(self, queue: str, consumer: Consumer) -> None:
-        """Consume a queue. A message is acked when `consumer` returns, and requeued when it raises `Unavailable` or
-        `OutcomeUnknown`. Any other error would come again with the message, so it is logged and the message dropped.
+        """Consume a queue as soon as it exists, and again after it was deleted and created anew.
+
+        A message is acked when `consumer` returns, and requeued when it raises `Unavailable` or `OutcomeUnknown`. Any
+        other error would come again with the message, so it is logged and the message dropped.
         """
 
     async def has_consumers(self, queue: str) -> bool:
-        """Whether anybody consumes the queue. False also when the broker cannot say."""
+        """Whether anybody consumes the queue, as it was at most a second ago. False also when the broker cannot say."""
 
     async def enqueue(self, queue: str, message: QueueMessage, *, expires_s: float) -> None:
         """Put a message into a queue. The broker drops it after `expires_s` seconds.

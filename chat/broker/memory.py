@@ -34,6 +34,9 @@ class MemoryBroker:
         for handler in self._subscribers:
             asyncio.get_running_loop().call_soon(handler, body)
 
+    def declare(self, queue: str) -> None:
+        """Do nothing: here, a queue is its consumer."""
+
     def consume(self, queue: str, consumer: Consumer) -> None:
         self._consumers[queue] = consumer
 

@@ -3,7 +3,8 @@
     /stock=CODE ─ row ─ queue JOBSITY_RECEIVER ─ bot ─ queue JOBSITY_PUBLISHER ─ row's outcome + event
 
 Each command has one visible outcome. Reply and deadline both try to set it, under the room's lock; the winner's message
-commits with it. So a reply that comes twice, late or after a crash writes nothing a second time.
+commits with it. So a reply that comes twice, late or after a crash writes nothing a second time, and a command whose
+bot has just vanished is settled by its deadline.
 """
 
 import asyncio
@@ -27,17 +28,11 @@ from chat.protocol.text import clean_text
 
 log = logging.getLogger(__name__)
 
-ANSWERED, EXPIRED = "answered", "expired"
-EXPIRE_BATCH = 100  # overdue commands that are closed at a time
+MAX_OPEN_COMMANDS = 3  # of one user
+LATE_REPLY_S = 60.0  # for how long a reply without an id may be the answer to a command that has expired
+EXPIRE_BATCH = 250  # overdue commands that are closed in one transaction: more would delay the messages behind it
 
 _LINE = re.compile(r"/(\w{1,32})=(.*)")  # one line: `.` stops at a line break
-
-
-class OverdueCommand(NamedTuple):
-    """An open command whose deadline has passed."""
-
-    id: int
-    room_id: int
 
 
 class _RecordedCommand(NamedTuple):
@@ -66,8 +61,8 @@ class SlashCommands:
     async def run(self, identity: Identity, room_id: int, line: str, request_id: str | None) -> bool:
         """Hand a command to its bot and show the line to the room. Return whether that had been done before.
 
-        Raises `BadRequest` (unknown command), `NotFound`, `Forbidden`, `Conflict`, `Unavailable` (no bot was asked) or
-        `OutcomeUnknown`.
+        Raises `BadRequest` (unknown command), `NotFound`, `Forbidden`, `Conflict`, `Unavailable` (no bot was asked;
+        `busy`: because too many commands of the user are open) or `OutcomeUnknown`.
         """
         match = _LINE.fullmatch(line)
         if match is None or match[1] != STOCK:
@@ -97,6 +92,7 @@ class SlashCommands:
                     line=line,
                     request_id=request_id,
                     has_bot=has_bot,
+                    open_limit=MAX_OPEN_COMMANDS,
                 )
             except StatementTimeout:
                 raise OutcomeUnknown("The database did not answer. Repeat it with the same requestId.") from None
@@ -105,6 +101,12 @@ class SlashCommands:
                 return row.id, row.status == "duplicate"
             if row.status == "unavailable":
                 raise Unavailable(f"{STOCK_UNAVAILABLE}: no bot listens to this command. Try again later.")
+            if row.status == "busy":
+                raise Unavailable(
+                    f"{MAX_OPEN_COMMANDS} of your commands wait for their answers, so this one was not recorded. "
+                    "Try again when one of them is answered.",
+                    code="busy",
+                )
             if refusal := REFUSALS.get(row.status):
                 raise refusal()
             await self._writer.run("members/join", room_id=room_id, user_id=user_id)
@@ -134,7 +136,7 @@ class SlashCommands:
         self._broker.publish(encode_notifications([Notification(room_id, None, FrameType.MESSAGE, encode(frame))]))
 
     async def on_reply(self, message: QueueMessage) -> None:
-        """Write what a bot answered. Raises what `EventWriter.run` raises: then the message has to come again."""
+        """Write what a bot answered. Raises `Unavailable` or `OutcomeUnknown`: then the message has to come again."""
         try:
             reply = decode(message.body)
             if not isinstance(reply, SendMessage):
@@ -144,20 +146,24 @@ class SlashCommands:
         except BadRequest as error:
             log.warning("a bot's reply is dropped: %s", error.text)
             return
-        if not await self._set_outcome(command_id, reply.chatroom_id, ANSWERED, text):
-            log.info("a bot's reply came too late, or twice")
+        try:
+            result = await self._writer.run(
+                "commands/settle", command_id=command_id, room_id=reply.chatroom_id, late_s=LATE_REPLY_S, body=text
+            )
+        except OutcomeUnknown:
+            if command_id is not None:
+                raise
+            # The writer repeats it until its outcome is known. If it came again, it could answer a second command.
+            log.warning("the outcome of a bot's reply is not known yet")
+            return
+        if result.event is None:
+            log.info("a bot's reply is dropped: no open command is known to be its own; it may be late or a repeat")
 
     async def expire(self) -> None:
-        """Write for each overdue command that no bot answered. Every process may do it."""
-        overdue = await self._db.fetch_all(
-            "commands/list_overdue", OverdueCommand, seconds=self._timeout_s, limit=EXPIRE_BATCH
-        )
-        for command in overdue:
-            await self._set_outcome(command.id, command.room_id, EXPIRED, STOCK_UNAVAILABLE)
-
-    async def _set_outcome(self, command_id: int | None, room_id: int, outcome: str, text: str) -> bool:
-        """Whether this call set the outcome. Without an id it is that of the room's oldest open command."""
-        result = await self._writer.run(
-            "commands/settle", command_id=command_id, room_id=room_id, outcome=outcome, body=text
-        )
-        return result.event is not None
+        """Write for each overdue command that no bot answered, until there is none. Every process may do it."""
+        while await self._db.fetch_value("commands/find_overdue", int, seconds=self._timeout_s) is not None:
+            result = await self._writer.run(
+                "commands/expire", seconds=self._timeout_s, limit=EXPIRE_BATCH, body=STOCK_UNAVAILABLE
+            )
+            if result.event is None:  # their rooms are locked at the moment
+                return

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.bots import stock_quotes as stocks
+from chat.bots import stock_quotes
 from chat.errors import BadRequest
 
 HEADER = b"Symbol,Date,Time,Open,High,Low,Close,Volume\r\n"
@@ -14,24 +14,24 @@ HEADER = b"Symbol,Date,Time,Open,High,Low,Close,Volume\r\n"
 
 @pytest.mark.parametrize("line", ["/stock=aapl.us", "/stock= AAPL.US ", "/stock=aApL.uS"])
 def test_a_code_is_read_from_its_line(line: str) -> None:
-    assert stocks.code_of(line) == "AAPL.US"
+    assert stock_quotes.code_of(line) == "AAPL.US"
 
 
 @pytest.mark.parametrize("code", ["^SPX", "BRK-B.US", "9984.JP", "A" * 20])
 def test_codes_may_have_these_signs(code: str) -> None:
-    assert stocks.code_of(f"/stock={code}") == code
+    assert stock_quotes.code_of(f"/stock={code}") == code
 
 
 @pytest.mark.parametrize("code", ["", "A" * 21, "a b", "a/b", "a&f=1", "../x", "é", "a\x00", "٣", "%41", "{x}"])
 def test_other_codes_are_refused(code: str) -> None:
     with pytest.raises(BadRequest):
-        stocks.code_of(f"/stock={code}")
+        stock_quotes.code_of(f"/stock={code}")
 
 
 def test_the_code_is_quoted_in_the_address() -> None:
     template = "https://stocks.example/q?s={code}&f=x"
-    assert stocks.address(template, "AAPL.US") == "https://stocks.example/q?s=aapl.us&f=x"
-    assert stocks.address(template, "^SPX") == "https://stocks.example/q?s=%5Espx&f=x"
+    assert stock_quotes.address(template, "AAPL.US") == "https://stocks.example/q?s=aapl.us&f=x"
+    assert stock_quotes.address(template, "^SPX") == "https://stocks.example/q?s=%5Espx&f=x"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_code_is_quoted_in_the_address() -> None:
     ],
 )
 def test_a_row_becomes_a_sentence(row: bytes, said: str) -> None:
-    assert stocks.sentence("AAPL.US", HEADER + row) == said
+    assert stock_quotes.sentence("AAPL.US", HEADER + row) == said
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_a_row_becomes_a_sentence(row: bytes, said: str) -> None:
     ],
 )
 def test_nonsense_is_told_as_such(body: bytes) -> None:
-    with pytest.raises(stocks.BadCsv):
-        stocks.sentence("AAPL.US", body)
+    with pytest.raises(stock_quotes.BadCsv):
+        stock_quotes.sentence("AAPL.US", body)
 
 
 @given(st.binary(max_size=300))
-def test_no_answer_of_the_service_breaks_the_robot(body: bytes) -> None:
+def test_no_answer_of_the_service_breaks_the_bot(body: bytes) -> None:
     for whole in (body, HEADER + body):
-        with contextlib.suppress(stocks.BadCsv):
-            assert stocks.sentence("AAPL.US", whole).startswith("AAPL.US quote is ")
+        with contextlib.suppress(stock_quotes.BadCsv):
+            assert stock_quotes.sentence("AAPL.US", whole).startswith("AAPL.US quote is ")

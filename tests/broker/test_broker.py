@@ -1,4 +1,4 @@
-"""chat/broker: two bodies (local.py, rabbitmq.py), one behaviour; and what RabbitMQ's does when a part of it dies."""
+"""chat/broker: two brokers (memory.py, rabbitmq.py), one behaviour; and what RabbitMQ's does when a part of it dies."""
 
 import asyncio
 import contextlib
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import aiormq
 import pytest
+from aiormq.abc import AbstractChannel
 
 from chat import config
 from chat.broker import memory, rabbitmq
@@ -22,8 +23,14 @@ from tests.support.settings import ROOT
 from tests.support.waiting import eventually
 
 QUEUE = "messages"
+PROPERTIES: list[dict[str, Any]] = [
+    {"durable": True},
+    {"durable": False},
+    {"durable": True, "arguments": {"x-max-length": 100}},
+]
+each_properties = pytest.mark.parametrize("properties", PROPERTIES, ids=["durable", "transient", "bounded"])
 T = TypeVar("T")
-Make = Callable[..., Broker]
+MakeBroker = Callable[[], Broker]
 
 
 @pytest.fixture(scope="session")
@@ -34,22 +41,35 @@ def amqp_url() -> str:
     return url
 
 
-@pytest.fixture(params=["memory", "rabbitmq"])
-async def makes(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
-    """Makes brokers of one body; those of one test speak to one another (the local one is one for all)."""
-    prefix = unique("test") + "."
-    url = "memory:" if request.param == "memory" else request.getfixturevalue("amqp_url")
-    async with contextlib.AsyncExitStack() as stack:
-        if request.param == "rabbitmq":
-            stack.push_async_callback(tidy, url, prefix)
-        made: list[Broker] = []
+@pytest.fixture
+async def admin(amqp_url: str) -> AsyncIterator[AbstractChannel]:
+    """A channel of the test's own, to declare and delete queues with."""
+    async with channel(amqp_url) as admin:
+        yield admin
 
-        def make(**options: Any) -> Broker:
-            if request.param == "memory" and made:
-                return made[0]
-            broker = make_broker(url, **{"prefix": prefix, "durable": False, **options})
+
+@pytest.fixture
+async def prefix(amqp_url: str) -> AsyncIterator[str]:
+    """A prefix of the names of one test."""
+    async with own_prefix(amqp_url) as prefix:
+        yield prefix
+
+
+@pytest.fixture(params=["memory", "rabbitmq"])
+async def make(request: pytest.FixtureRequest) -> AsyncIterator[MakeBroker]:
+    """Makes brokers of one kind; those of one test speak to one another (the memory's is one for all)."""
+    async with contextlib.AsyncExitStack() as stack:
+        if request.param == "memory":
+            only_one = MemoryBroker()
+            stack.push_async_callback(only_one.close)
+            yield lambda: only_one
+            return
+        url = request.getfixturevalue("amqp_url")
+        prefix = await stack.enter_async_context(own_prefix(url))
+
+        def make() -> Broker:
+            broker = RabbitBroker(url, prefix=prefix)
             stack.push_async_callback(broker.close)
-            made.append(broker)
             return broker
 
         yield make
@@ -73,19 +93,28 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rabbitmq, name, 0.2)
     monkeypatch.setattr(rabbitmq, "CONNECT_TIMEOUT_S", 1.0)
     monkeypatch.setattr(rabbitmq, "RECONNECT_BACKOFF_S", (0.01, 0.05))
+    monkeypatch.setattr(rabbitmq, "QUEUE_RETRY_S", 0.05)
+    monkeypatch.setattr(rabbitmq, "CONSUMER_CHECK_S", 0.05)
     for module in (rabbitmq, memory):
         monkeypatch.setattr(module, "REQUEUE_DELAY_S", 0.01)
 
 
-async def tidy(url: str, prefix: str) -> None:
-    """Nothing of a test stays in a RabbitMQ that others use."""
-    async with channel(url) as admin:
-        await admin.queue_delete(prefix + QUEUE)
-        await admin.exchange_delete(prefix + "chat.events")
+@pytest.fixture
+def channels(monkeypatch: pytest.MonkeyPatch) -> list[AbstractChannel]:
+    """The channels that brokers have made since the test began."""
+    made: list[AbstractChannel] = []
+    make_channel = aiormq.Connection.channel
+
+    async def recorded(connection: aiormq.Connection, *args: Any, **options: Any) -> AbstractChannel:
+        made.append(await make_channel(connection, *args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(aiormq.Connection, "channel", recorded)
+    return made
 
 
 @contextlib.asynccontextmanager
-async def channel(url: str) -> AsyncIterator[Any]:
+async def channel(url: str) -> AsyncIterator[AbstractChannel]:
     connection = await aiormq.connect(url)
     try:
         yield await connection.channel()
@@ -93,86 +122,111 @@ async def channel(url: str) -> AsyncIterator[Any]:
         await connection.close()
 
 
-class Ear:
-    """What a broker's rings and messages say."""
+@contextlib.asynccontextmanager
+async def own_prefix(url: str) -> AsyncIterator[str]:
+    """Yield a prefix of names. Nothing with it stays in a RabbitMQ that others use."""
+    prefix = unique("test") + "."
+    yield prefix
+    async with channel(url) as admin:
+        await admin.queue_delete(prefix + QUEUE)
+        await admin.exchange_delete(prefix + rabbitmq.EVENTS_EXCHANGE)
 
-    def __init__(self, broker: Broker, queue: str = "") -> None:
-        self.rings: list[bytes] = []
+
+async def exists(url: str, queue: str) -> bool:
+    async with channel(url) as admin:
+        try:
+            await admin.queue_declare(queue, passive=True)
+        except aiormq.ChannelNotFoundEntity:
+            return False
+        return True
+
+
+class Recorder:
+    """Keeps what a broker delivers. `declares`: whether the queue is declared too, as a bot does."""
+
+    def __init__(self, broker: Broker, queue: str = "", *, declares: bool = True) -> None:
+        self.events: list[bytes] = []
         self.messages: list[QueueMessage] = []
-        self.refuses = 0  # messages that raise
+        self.failures = 0  # messages whose handling fails
         self.error: Exception = Unavailable("not now")
-        broker.subscribe(self.rings.append)
+        broker.subscribe(self.events.append)
         if queue:
             broker.consume(queue, self._handle)
+        if queue and declares:
+            broker.declare(queue)
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [message.body for message in self.messages]
 
     async def _handle(self, message: QueueMessage) -> None:
         self.messages.append(message)
-        if self.refuses:
-            self.refuses -= 1
+        if self.failures:
+            self.failures -= 1
             raise self.error
 
 
-# --- both bodies --------------------------------------------------------------------------------------
+# --- both brokers -------------------------------------------------------------------------------------
 
 
-async def test_a_ring_reaches_everybody_in_order(makes: Make) -> None:
-    here = makes()
-    ear = Ear(here)
+async def test_an_event_reaches_everybody_in_order(make: MakeBroker) -> None:
+    here = make()
+    recorder = Recorder(here)
     await here.open()
-    there = makes()
-    other = Ear(there)
+    there = make()
+    other = Recorder(there)
     await there.open()
     assert here.up and there.up
     for number in range(8):
         here.publish(b"%d" % number)
-    await eventually(lambda: len(ear.rings) == len(other.rings) == 8)
-    assert ear.rings == other.rings == [b"%d" % number for number in range(8)]
+    await eventually(lambda: len(recorder.events) == len(other.events) == 8)
+    assert recorder.events == other.events == [b"%d" % number for number in range(8)]
 
 
-async def test_a_message_reaches_its_consumer(makes: Make) -> None:
-    broker = makes()
-    ear = Ear(broker, QUEUE)
+async def test_a_message_reaches_its_consumer(make: MakeBroker) -> None:
+    broker = make()
+    recorder = Recorder(broker, QUEUE)
     assert not await broker.has_consumers(QUEUE)
     await broker.open()
     assert await broker.has_consumers(QUEUE)
     await broker.enqueue(QUEUE, QueueMessage(b"{}", "17"), expires_s=5)
     await broker.enqueue(QUEUE, QueueMessage(b"[]", None), expires_s=5)
-    await eventually(lambda: len(ear.messages) == 2)
-    assert ear.messages == [QueueMessage(b"{}", "17"), QueueMessage(b"[]", None)]
+    await eventually(lambda: len(recorder.messages) == 2)
+    assert recorder.messages == [QueueMessage(b"{}", "17"), QueueMessage(b"[]", None)]
 
 
-async def test_a_message_that_cannot_be_handled_comes_again(makes: Make, quick: None) -> None:
-    broker = makes()
-    ear = Ear(broker, QUEUE)
-    ear.refuses = 2
+async def test_a_message_that_cannot_be_handled_comes_again(make: MakeBroker, quick: None) -> None:
+    broker = make()
+    recorder = Recorder(broker, QUEUE)
+    recorder.failures = 2
     await broker.open()
     await broker.enqueue(QUEUE, QueueMessage(b"{}", "17"), expires_s=5)
-    await eventually(lambda: len(ear.messages) == 3)
-    assert set(ear.messages) == {QueueMessage(b"{}", "17")}
+    await eventually(lambda: len(recorder.messages) == 3)
+    assert set(recorder.messages) == {QueueMessage(b"{}", "17")}
 
 
-async def test_a_message_that_never_can_be_handled_does_not_come_again(makes: Make, quick: None) -> None:
-    broker = makes()
-    ear = Ear(broker, QUEUE)
-    ear.refuses, ear.error = 20, ValueError("poison")  # more than are handed out at once
+async def test_a_message_that_never_can_be_handled_does_not_come_again(make: MakeBroker, quick: None) -> None:
+    broker = make()
+    recorder = Recorder(broker, QUEUE)
+    recorder.failures, recorder.error = 20, ValueError("never")  # more than are handed out at once
     await broker.open()
     for number in range(21):
         await broker.enqueue(QUEUE, QueueMessage(b"{}", str(number)), expires_s=5)
-    await eventually(lambda: len(ear.messages) == 21)
-    assert [message.correlation_id for message in ear.messages] == [str(number) for number in range(21)]
+    await eventually(lambda: len(recorder.messages) == 21)
+    assert [message.correlation_id for message in recorder.messages] == [str(number) for number in range(21)]
 
 
-async def test_a_message_that_nobody_serves_is_refused(makes: Make) -> None:
-    broker = makes()
+async def test_a_message_for_a_queue_that_nobody_consumes_is_refused(make: MakeBroker) -> None:
+    broker = make()
     await broker.open()
     assert not await broker.has_consumers("nobody")
     with pytest.raises(Unavailable):
         await broker.enqueue("nobody", QueueMessage(b"{}", None), expires_s=5)
 
 
-async def test_a_closed_broker_refuses_messages_and_swallows_pending_publishes(makes: Make) -> None:
-    broker = makes()
-    ear = Ear(broker, QUEUE)
+async def test_a_closed_broker_refuses_messages_and_swallows_events(make: MakeBroker) -> None:
+    broker = make()
+    recorder = Recorder(broker, QUEUE)
     await broker.open()
     await broker.close()
     assert not broker.up
@@ -181,25 +235,26 @@ async def test_a_closed_broker_refuses_messages_and_swallows_pending_publishes(m
     with pytest.raises(Unavailable):
         await broker.enqueue(QUEUE, QueueMessage(b"{}", None), expires_s=5)
     await broker.close()
-    assert ear.messages == []
+    assert recorder.messages == []
 
 
 # --- RabbitMQ -----------------------------------------------------------------------------------------
 
 
 @contextlib.asynccontextmanager
-async def serving(url: str, **options: Any) -> AsyncIterator[tuple[RabbitBroker, Ear]]:
-    broker = RabbitBroker(url, **{"prefix": unique("test") + ".", "durable": False, **options})
-    ear = Ear(broker, QUEUE)
+async def opened(
+    url: str, prefix: str, *, queue: str = QUEUE, declares: bool = True
+) -> AsyncIterator[tuple[RabbitBroker, Recorder]]:
+    broker = RabbitBroker(url, prefix=prefix)
+    recorder = Recorder(broker, queue, declares=declares)
     await broker.open()
     try:
-        yield broker, ear
+        yield broker, recorder
     finally:
         await broker.close()
-        await tidy(config.load(dotenv=ROOT / ".env").amqp_url, broker._prefix)  # not by way of a proxy
 
 
-async def without_waiting(call: Coroutine[Any, Any, T]) -> T:
+async def at_once(call: Coroutine[Any, Any, T]) -> T:
     """The result of a call that has to end in the first turn of the loop."""
     task = asyncio.create_task(call)
     await asyncio.sleep(0)
@@ -207,78 +262,83 @@ async def without_waiting(call: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-async def works(broker: RabbitBroker, ear: Ear) -> None:
-    """Rings and messages go through, at the latest after a while."""
+async def works(broker: RabbitBroker, recorder: Recorder) -> None:
+    """Events and messages go through, at the latest after a while."""
     mark = unique("mark").encode()
 
-    async def arrives(heard: Callable[[], list[bytes]], act: Callable[[], Any]) -> None:
-        async with asyncio.timeout(10):
-            while mark not in heard():
-                with contextlib.suppress(Unavailable, OutcomeUnknown):
-                    if waiting := act():
-                        await waiting
-                await asyncio.sleep(0.05)
+    async def enqueue() -> None:
+        with contextlib.suppress(Unavailable, OutcomeUnknown):
+            if await broker.has_consumers(QUEUE):
+                await broker.enqueue(QUEUE, QueueMessage(mark, None), expires_s=5)
 
-    await arrives(lambda: ear.rings, lambda: broker.publish(mark))
-    await arrives(lambda: [message.body for message in ear.messages], lambda: _sent(broker, mark))
-
-
-async def _sent(broker: RabbitBroker, mark: bytes) -> None:
-    if await broker.has_consumers(QUEUE):
-        await broker.enqueue(QUEUE, QueueMessage(mark, None), expires_s=5)
+    async with asyncio.timeout(10):
+        while mark not in recorder.events:
+            broker.publish(mark)
+            await asyncio.sleep(0.05)
+        while mark not in recorder.bodies:
+            await enqueue()
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("end", ["cut", "finish"])
-async def test_it_comes_back_after_a_broken_connection(amqp_url: str, proxy: Proxy, quick: None, end: str) -> None:
-    async with serving(proxy.instead_of(amqp_url)) as (broker, ear):
+async def test_it_comes_back_after_a_broken_connection(
+    amqp_url: str, prefix: str, proxy: Proxy, quick: None, end: str
+) -> None:
+    async with opened(proxy.instead_of(amqp_url), prefix) as (broker, recorder):
         for _ in range(3):
-            await works(broker, ear)
+            await works(broker, recorder)
             getattr(proxy, end)()
             await eventually(lambda: not broker.up)
-        await works(broker, ear)
+        await works(broker, recorder)
         assert broker.up
 
 
-async def test_it_starts_without_rabbitmq_and_finds_it_later(amqp_url: str, proxy: Proxy, quick: None) -> None:
+async def test_it_starts_without_rabbitmq_and_finds_it_later(
+    amqp_url: str, prefix: str, proxy: Proxy, quick: None
+) -> None:
     proxy.refusing = True
-    async with serving(proxy.instead_of(amqp_url)) as (broker, ear):
+    async with opened(proxy.instead_of(amqp_url), prefix) as (broker, recorder):
         assert not broker.up
         with pytest.raises(Unavailable):
             await broker.enqueue(QUEUE, QueueMessage(b"{}", None), expires_s=5)
         proxy.refusing = False
-        await works(broker, ear)
+        await works(broker, recorder)
 
 
-async def test_it_starts_while_rabbitmq_is_frozen(amqp_url: str, proxy: Proxy, quick: None) -> None:
+async def test_it_starts_while_rabbitmq_is_frozen(amqp_url: str, prefix: str, proxy: Proxy, quick: None) -> None:
     proxy.hold()
-    async with serving(proxy.instead_of(amqp_url)) as (broker, ear):
+    async with opened(proxy.instead_of(amqp_url), prefix) as (broker, recorder):
         assert not broker.up
         proxy.release()
-        await works(broker, ear)
+        await works(broker, recorder)
 
 
-async def test_a_frozen_broker_is_noticed_and_nothing_piles_up(amqp_url: str, proxy: Proxy, quick: None) -> None:
-    async with serving(proxy.instead_of(amqp_url)) as (broker, ear):
-        await works(broker, ear)
+async def test_a_frozen_broker_is_noticed_and_nothing_piles_up(
+    amqp_url: str, prefix: str, proxy: Proxy, quick: None
+) -> None:
+    async with opened(proxy.instead_of(amqp_url), prefix) as (broker, recorder):
+        await works(broker, recorder)
         proxy.hold()
         for _ in range(1000):
             broker.publish(b"x" * 10_000)
-        assert len(broker._pending_publishes) <= rabbitmq.MAX_PENDING_PUBLISHES
+        assert broker.pending_publishes <= rabbitmq.MAX_PENDING_PUBLISHES
         await eventually(lambda: not broker.up)
-        assert await without_waiting(broker.has_consumers(QUEUE)) is False
+        assert await at_once(broker.has_consumers(QUEUE)) is False
         with pytest.raises(Unavailable):
-            await without_waiting(broker.enqueue(QUEUE, QueueMessage(b"{}", None), expires_s=5))
+            await at_once(broker.enqueue(QUEUE, QueueMessage(b"{}", None), expires_s=5))
         for _ in range(1000):
             broker.publish(b"x" * 10_000)
-        await eventually(lambda: not broker._pending_publishes)
+        await eventually(lambda: not broker.pending_publishes)
         proxy.release()
-        await works(broker, ear)
-        assert len(ear.rings) < 100
+        await works(broker, recorder)
+        assert len(recorder.events) < 100
 
 
-async def test_a_message_that_is_not_confirmed_may_have_been_sent(amqp_url: str, proxy: Proxy, quick: None) -> None:
-    async with serving(proxy.instead_of(amqp_url)) as (broker, ear):
-        await works(broker, ear)
+async def test_a_message_that_is_not_confirmed_may_have_been_sent(
+    amqp_url: str, prefix: str, proxy: Proxy, quick: None
+) -> None:
+    async with opened(proxy.instead_of(amqp_url), prefix) as (broker, recorder):
+        await works(broker, recorder)
         proxy.hold()
         with pytest.raises(OutcomeUnknown):
             await broker.enqueue(QUEUE, QueueMessage(b"{}", None), expires_s=5)
@@ -286,9 +346,9 @@ async def test_a_message_that_is_not_confirmed_may_have_been_sent(amqp_url: str,
 
 
 @pytest.mark.timing
-async def test_it_is_closed_quickly_while_frozen(amqp_url: str, proxy: Proxy, quick: None) -> None:
-    async with serving(proxy.instead_of(amqp_url)) as (broker, ear):
-        await works(broker, ear)
+async def test_it_is_closed_quickly_while_frozen(amqp_url: str, prefix: str, proxy: Proxy, quick: None) -> None:
+    async with opened(proxy.instead_of(amqp_url), prefix) as (broker, recorder):
+        await works(broker, recorder)
         proxy.hold()
         broker.publish(b"x" * 1_000_000)
         started = time.monotonic()
@@ -296,69 +356,38 @@ async def test_it_is_closed_quickly_while_frozen(amqp_url: str, proxy: Proxy, qu
         assert time.monotonic() - started < 3
 
 
-async def test_a_deleted_queue_is_made_anew(amqp_url: str, quick: None) -> None:
-    async with serving(amqp_url) as (broker, ear):
-        await works(broker, ear)
-        async with channel(amqp_url) as admin:
-            await admin.queue_delete(broker._prefix + QUEUE)
-        await works(broker, ear)
+async def test_a_deleted_exchange_is_made_anew(amqp_url: str, prefix: str, admin: AbstractChannel, quick: None) -> None:
+    async with opened(amqp_url, prefix) as (broker, recorder):
+        await works(broker, recorder)
+        await admin.exchange_delete(prefix + rabbitmq.EVENTS_EXCHANGE)
+        await works(broker, recorder)
 
 
-async def test_a_deleted_exchange_is_made_anew(amqp_url: str, quick: None) -> None:
-    async with serving(amqp_url) as (broker, ear):
-        await works(broker, ear)
-        async with channel(amqp_url) as admin:
-            await admin.exchange_delete(broker._exchange)
-        await works(broker, ear)
+async def test_each_channel_that_dies_alone_is_replaced(
+    amqp_url: str, prefix: str, channels: list[AbstractChannel], quick: None
+) -> None:
+    async with opened(amqp_url, prefix) as (broker, recorder):
+        killed = 0
+        while killed < 4:  # for publishing, for the queue's messages, for the events, and for consuming the queue
+            await works(broker, recorder)
+            lasting = [channel for channel in channels if not channel.is_closed]
+            dying = lasting[killed]
+            with contextlib.suppress(aiormq.AMQPError):
+                await dying.queue_declare("no.such.queue." + unique(), passive=True)
+            await eventually(lambda channel: channel.is_closed, dying)
+            killed += 1
+        await works(broker, recorder)
 
 
-@pytest.mark.parametrize("which", ["_publish_channel", "_queue_channel"])
-async def test_a_channel_that_dies_alone_is_replaced(amqp_url: str, quick: None, which: str) -> None:
-    async with serving(amqp_url) as (broker, ear):
-        await works(broker, ear)
-        dying = getattr(broker, which)
-        with contextlib.suppress(aiormq.AMQPError):
-            await dying.queue_declare("no.such.queue." + unique(), passive=True)
-        await eventually(lambda: getattr(broker, which) is not dying)
-        await works(broker, ear)
-
-
-@pytest.mark.parametrize("durable", [True, False])
-async def test_a_queue_that_exists_is_used_as_it_is(amqp_url: str, durable: bool) -> None:
-    prefix = unique("test") + "."
-    async with channel(amqp_url) as admin:
-        await admin.queue_declare(prefix + QUEUE, durable=durable)
-        try:
-            async with serving(amqp_url, prefix=prefix, durable=not durable) as (broker, ear):
-                await works(broker, ear)
-        finally:
-            await admin.queue_delete(prefix + QUEUE)
-
-
-async def test_two_bots_share_a_queue(amqp_url: str) -> None:
-    prefix = unique("test") + "."
-    async with serving(amqp_url, prefix=prefix) as (first, ear), serving(amqp_url, prefix=prefix) as (_, other):
-        for number in range(20):
-            await first.enqueue(QUEUE, QueueMessage(b"%d" % number, None), expires_s=5)
-        await eventually(lambda: len(ear.messages) + len(other.messages) == 20)
-        assert ear.messages and other.messages
-
-
-async def test_a_message_expires_when_nobody_takes_it_in_time(amqp_url: str) -> None:
-    prefix = unique("test") + "."
-    async with channel(amqp_url) as admin:
-        await admin.queue_declare(prefix + QUEUE)
-        async with serving(amqp_url, prefix=prefix + "other.") as (sender, _):
-            sender._prefix = prefix
-            await sender.enqueue(QUEUE, QueueMessage(b"{}", None), expires_s=0.05)
-
-            async def waiting() -> int:
-                return int((await admin.queue_declare(prefix + QUEUE, passive=True)).message_count)
-
-            async with asyncio.timeout(5):
-                while await waiting():
-                    await asyncio.sleep(0.02)
-        await admin.queue_delete(prefix + QUEUE)
+async def test_a_message_expires_when_nobody_takes_it_in_time(
+    amqp_url: str, prefix: str, admin: AbstractChannel
+) -> None:
+    await admin.queue_declare(prefix + QUEUE)
+    async with opened(amqp_url, prefix, queue="") as (sender, _):
+        await sender.enqueue(QUEUE, QueueMessage(b"{}", None), expires_s=0.05)
+        async with asyncio.timeout(5):
+            while (await admin.queue_declare(prefix + QUEUE, passive=True)).message_count:
+                await asyncio.sleep(0.02)
 
 
 async def test_it_can_be_asked_whether_a_url_is_good(amqp_url: str, proxy: Proxy) -> None:
@@ -371,5 +400,161 @@ async def test_it_can_be_asked_whether_a_url_is_good(amqp_url: str, proxy: Proxy
     assert not await rabbitmq.can_connect(url, 3.0)
 
 
-def test_a_local_broker_is_one_process() -> None:
-    assert isinstance(make_broker("memory:", prefix="", durable=True), MemoryBroker)
+def test_a_memory_broker_is_chosen_by_its_url() -> None:
+    assert isinstance(make_broker("memory:", prefix=""), MemoryBroker)
+
+
+# --- RabbitMQ: the queues -----------------------------------------------------------------------------
+
+
+async def test_a_consumer_declares_no_queue(amqp_url: str, prefix: str, quick: None) -> None:
+    async with opened(amqp_url, prefix, declares=False) as (broker, _):
+        assert broker.up
+        assert not await broker.has_consumers(QUEUE)
+        with pytest.raises(Unavailable):
+            await broker.enqueue(QUEUE, QueueMessage(b"{}", None), expires_s=5)
+        assert not await exists(amqp_url, prefix + QUEUE)
+
+
+@each_properties
+async def test_a_queue_that_exists_is_consumed_as_it_is(
+    amqp_url: str, prefix: str, admin: AbstractChannel, properties: dict[str, Any], quick: None
+) -> None:
+    await admin.queue_declare(prefix + QUEUE, **properties)
+    async with opened(amqp_url, prefix, declares=False) as (broker, recorder):
+        await works(broker, recorder)
+
+
+@each_properties
+async def test_a_queue_that_appears_later_is_found(
+    amqp_url: str, prefix: str, admin: AbstractChannel, properties: dict[str, Any], quick: None
+) -> None:
+    async with opened(amqp_url, prefix, declares=False) as (broker, recorder):
+        await admin.queue_declare(prefix + QUEUE, **properties)
+        await works(broker, recorder)
+
+
+async def test_a_queue_that_is_deleted_and_declared_with_other_properties_is_found_again(
+    amqp_url: str, prefix: str, admin: AbstractChannel, channels: list[AbstractChannel], quick: None
+) -> None:
+    async with opened(amqp_url, prefix, declares=False) as (broker, recorder):
+        for properties in (*PROPERTIES, PROPERTIES[0]):
+            await admin.queue_declare(prefix + QUEUE, **properties)
+            await works(broker, recorder)
+            await admin.queue_delete(prefix + QUEUE)
+        assert len({channel.connection for channel in channels if channel is not admin}) == 1
+
+
+async def test_an_exchange_of_queues_does_not_disturb_events(
+    amqp_url: str, prefix: str, admin: AbstractChannel, quick: None
+) -> None:
+    async with opened(amqp_url, prefix, declares=False) as (broker, recorder):
+        for number in range(5):
+            await admin.queue_declare(prefix + QUEUE, durable=bool(number % 2))
+            await works(broker, recorder)
+            await admin.queue_delete(prefix + QUEUE)
+            before = len(recorder.events)
+            broker.publish(b"%d" % number)
+            await eventually(lambda count: len(recorder.events) > count, before)
+            assert recorder.events[-1] == b"%d" % number, "an event was lost"
+
+
+@each_properties
+async def test_a_declared_queue_that_exists_with_other_properties_is_used_as_it_is(
+    amqp_url: str, prefix: str, admin: AbstractChannel, properties: dict[str, Any], quick: None
+) -> None:
+    await admin.queue_declare(prefix + QUEUE, **properties)
+    async with opened(amqp_url, prefix) as (broker, recorder):
+        await works(broker, recorder)
+    await admin.queue_declare(prefix + QUEUE, **properties)  # it would fail if they were others now
+
+
+async def test_a_declared_queue_is_durable_and_is_made_anew_when_it_is_deleted(
+    amqp_url: str, prefix: str, admin: AbstractChannel, quick: None
+) -> None:
+    async with opened(amqp_url, prefix) as (broker, recorder):
+        await works(broker, recorder)
+        await admin.queue_delete(prefix + QUEUE)
+        await works(broker, recorder)
+    await admin.queue_declare(prefix + QUEUE, durable=True)
+
+
+async def test_a_declared_queue_that_is_consumed_elsewhere_is_made_anew_by_the_next_message(
+    amqp_url: str, prefix: str, admin: AbstractChannel, quick: None
+) -> None:
+    bot = RabbitBroker(amqp_url, prefix=prefix)
+    bot.declare(QUEUE)
+    await bot.open()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(bot.close)
+        await admin.queue_delete(prefix + QUEUE)
+        with pytest.raises(Unavailable):
+            await bot.enqueue(QUEUE, QueueMessage(b"first", None), expires_s=5)
+        await bot.enqueue(QUEUE, QueueMessage(b"again", None), expires_s=5)
+        _, recorder = await stack.enter_async_context(opened(amqp_url, prefix, declares=False))
+        await eventually(lambda: recorder.bodies == [b"again"])
+
+
+async def test_two_consumers_share_a_queue(amqp_url: str, prefix: str) -> None:
+    async with opened(amqp_url, prefix) as (first, recorder), opened(amqp_url, prefix) as (_, other):
+        for number in range(20):
+            await first.enqueue(QUEUE, QueueMessage(b"%d" % number, None), expires_s=5)
+        await eventually(lambda: len(recorder.messages) + len(other.messages) == 20)
+        assert recorder.messages and other.messages
+
+
+# --- RabbitMQ: whether anybody consumes a queue -------------------------------------------------------
+
+
+@pytest.fixture
+def passive_declares(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The queues that RabbitMQ was asked about since the test began."""
+    asked: list[str] = []
+    declare: Callable[..., Any] = aiormq.Channel.queue_declare
+
+    async def recorded(channel: AbstractChannel, queue: str = "", **options: Any) -> Any:
+        if options.get("passive"):
+            asked.append(queue)
+        return await declare(channel, queue, **options)
+
+    monkeypatch.setattr(aiormq.Channel, "queue_declare", recorded)
+    return asked
+
+
+async def test_many_askers_share_one_question_for_a_second(
+    amqp_url: str, prefix: str, passive_declares: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rabbitmq, "CONSUMER_CHECK_S", 60.0)
+    async with opened(amqp_url, prefix) as (broker, _):
+        for _ in range(3):
+            answers = await asyncio.gather(*(broker.has_consumers(QUEUE) for _ in range(100)))
+            assert all(answers)
+            assert not await broker.has_consumers("nobody")
+        assert sorted(passive_declares) == sorted([prefix + QUEUE, prefix + "nobody"])
+
+
+async def test_an_asker_that_gives_up_does_not_take_the_answer_from_the_others(
+    amqp_url: str, prefix: str, proxy: Proxy
+) -> None:
+    async with opened(proxy.instead_of(amqp_url), prefix) as (broker, _):
+        proxy.hold()
+        first, other = (asyncio.create_task(broker.has_consumers(QUEUE)) for _ in range(2))
+        await asyncio.sleep(0)  # both have asked
+        first.cancel()
+        proxy.release()
+        assert await other
+
+
+async def test_a_consumer_that_appears_or_vanishes_is_known_when_the_answer_is_a_second_old(
+    amqp_url: str, prefix: str, quick: None
+) -> None:
+    async def until(expected: bool) -> None:
+        async with asyncio.timeout(10):
+            while await asker.has_consumers(QUEUE) is not expected:
+                await asyncio.sleep(0.01)
+
+    async with opened(amqp_url, prefix, queue="") as (asker, _):
+        for _ in range(2):
+            await until(False)
+            async with opened(amqp_url, prefix):
+                await until(True)

@@ -45,7 +45,7 @@ async def serving(settings: Settings) -> AsyncIterator[InProcessServer]:
 @contextlib.asynccontextmanager
 async def running_bot(settings: Settings) -> AsyncIterator[None]:
     """Run a bot inside this process, on a connection of its own."""
-    broker = make_broker(settings.amqp_url, prefix=settings.amqp_prefix, durable=settings.robot_queues_durable)
+    broker = make_broker(settings.amqp_url, prefix=settings.amqp_prefix)
     async with stock_bot(broker, settings):
         await broker.open()
         try:
