@@ -10,6 +10,7 @@
 --   0009.room-names-whatever-the-case
 --   0010.request-ids
 --   0011.shared-sql
+--   0013.room-name-keys
 
 SET check_function_bodies = off;
 
@@ -74,6 +75,7 @@ CREATE TABLE rooms (
     archived_at timestamp with time zone,
     last_seq bigint NOT NULL DEFAULT 0,
     last_message_no bigint NOT NULL DEFAULT 0,
+    name_key text,
     CONSTRAINT rooms_pkey PRIMARY KEY (id),
     CONSTRAINT rooms_kind_known CHECK ((kind = ANY (ARRAY['public'::text, 'private'::text, 'direct'::text]))),
     CONSTRAINT rooms_messages_are_events CHECK (((last_message_no >= 0) AND (last_message_no <= last_seq)))
@@ -152,6 +154,8 @@ CREATE INDEX members_user_id ON members USING btree (user_id, room_id);
 
 CREATE UNIQUE INDEX rooms_name_key ON rooms USING btree (lower(upper(name))) WHERE (kind = 'public'::text);
 
+CREATE UNIQUE INDEX rooms_name_key_key ON rooms USING btree (name_key) WHERE (kind = 'public'::text);
+
 CREATE UNIQUE INDEX users_email_key ON users USING btree (lower(upper(email)));
 
 CREATE UNIQUE INDEX users_username_key ON users USING btree (lower(username));
@@ -182,8 +186,8 @@ $function$;
 
 INSERT INTO epoch DEFAULT VALUES;
 
-INSERT INTO rooms (name, kind, topic, is_default) VALUES ('General', 'public', 'Everything that has no room of its own', 't');
+INSERT INTO rooms (name, kind, topic, is_default, name_key) VALUES ('General', 'public', 'Everything that has no room of its own', 't', 'general');
 
-INSERT INTO rooms (name, kind, topic, is_default) VALUES ('Random', 'public', 'Everything else', 't');
+INSERT INTO rooms (name, kind, topic, is_default, name_key) VALUES ('Random', 'public', 'Everything else', 't', 'random');
 
 INSERT INTO users (username, email, is_bot) VALUES ('robot', 'robot', 't');

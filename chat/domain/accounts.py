@@ -11,7 +11,7 @@ from chat.auth.passwords import Passwords
 from chat.db.errors import DatabaseError, StatementFailed, StatementTimeout
 from chat.db.pool import Database
 from chat.errors import BadRequest, Conflict, NotFound, OutcomeUnknown, Unauthorized, Unavailable
-from chat.protocol.text import INVISIBLE_LETTERS
+from chat.protocol.text import INVISIBLE_LETTERS, is_reserved_username
 
 USERNAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{3,32}", re.ASCII)  # ASCII, so that no two names look alike
 MIN_PASSWORD_BYTES = 8
@@ -42,6 +42,8 @@ async def sign_up(db: Database, passwords: Passwords, username: str, email: str,
     """
     if not USERNAME_PATTERN.fullmatch(username):
         raise BadRequest("username has to be 3 to 32 characters of A-Z, a-z, 0-9, '.', '_' and '-'.")
+    if is_reserved_username(username):
+        raise BadRequest("username is reserved, because it looks like a name of the server. Choose another one.")
     email = normalize_email(email)
     _check_password(password)
     password_hash = await passwords.hash(password)

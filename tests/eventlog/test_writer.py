@@ -40,7 +40,12 @@ class Desk:
     async def room(self) -> int:
         """A new room with one event in it."""
         answer = await self.journal.run(
-            "rooms/create", name=unique("room"), topic="", user_id=self.user, request_id=unique("client")
+            "rooms/create",
+            name=(name := unique("room")),
+            name_key=name,
+            topic="",
+            user_id=self.user,
+            request_id=unique("client"),
         )
         assert answer.event is not None
         return answer.event.room_id
@@ -182,7 +187,8 @@ async def test_a_name_that_is_taken(desk: Desk) -> None:
     name = unique("name")
     ids = [unique("client"), unique("client")]
     first, second = (
-        desk.journal.run("rooms/create", name=name, topic="", user_id=desk.user, request_id=each) for each in ids
+        desk.journal.run("rooms/create", name=name, name_key=name, topic="", user_id=desk.user, request_id=each)
+        for each in ids
     )
     await first
     with pytest.raises(Conflict):

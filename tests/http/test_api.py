@@ -91,6 +91,9 @@ async def test_of_many_who_sign_up_with_one_name_one_gets_it(chat: Chat) -> None
         ({"username": "x" * 33}, "username"),
         ({"username": "with space"}, "username"),
         ({"username": "ünicode"}, "username"),
+        ({"username": "adm1n"}, "username is reserved"),
+        ({"username": "r0.b0t"}, "username is reserved"),
+        ({"username": "deleted-7"}, "username is reserved"),
         ({"email": "nobody"}, "email"),
         ({"email": "a@b@c"}, "email"),
         ({"password": "short"}, "password"),
@@ -222,14 +225,35 @@ async def test_a_room_name_is_taken_whatever_its_case(alice: Person, bob: Person
     assert answer["error"]["code"] == "name_taken"
 
 
+@pytest.mark.parametrize(
+    "disguise", ["Gen\u200beral", "Ｇｅｎｅｒａｌ", "GENERAL", "General\u3164", "\u2060g\u00adeneral"]
+)
+async def test_a_room_name_is_taken_whatever_cannot_be_seen(alice: Person, disguise: str) -> None:
+    answer = await alice.asks("POST", "/v1/chat/rooms", {"name": disguise}, 409)
+    assert answer["error"]["code"] == "name_taken"
+    name = unique("Trip Reports")
+    await alice.creates(name)
+    twin = name.replace("Trip Reports", "trip \u00a0 \uff32ep\u200dorts")
+    answer = await alice.asks("POST", "/v1/chat/rooms", {"name": twin}, 409)
+    assert answer["error"]["code"] == "name_taken"
+    await alice.creates(name.replace("Trip Reports", "TripReports"))
+
+
 async def test_of_many_who_create_one_room_one_does(alice: Person) -> None:
     name = unique("race")
+    names = [name, name.upper(), name.replace("race", "ra\u200bce"), name.replace("race", "ｒａｃｅ")]
 
-    async def create(_: int) -> int:
-        async with alice.chat.http.post("/v1/chat/rooms", json={"name": name}, headers=alice.headers) as response:
+    async def create(number: int) -> int:
+        body = {"name": names[number % len(names)]}
+        async with alice.chat.http.post("/v1/chat/rooms", json=body, headers=alice.headers) as response:
             return response.status
 
     assert sorted(await asyncio.gather(*map(create, range(8)))) == [201] + [409] * 7
+
+
+async def test_the_longest_name_has_room_in_the_index(alice: Person) -> None:
+    """U+FDFA alone becomes 18 characters when its width is ignored."""
+    await alice.creates(unique("\ufdfa" * 80))
 
 
 async def test_rooms_are_listed_in_one_order_with_what_is_mine(alice: Person, bob: Person) -> None:

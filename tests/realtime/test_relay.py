@@ -58,7 +58,12 @@ class Process:
 
     async def room(self, user: int) -> int:
         answer = await self.journal.run(
-            "rooms/create", name=unique("room"), topic="", user_id=user, request_id=unique("client")
+            "rooms/create",
+            name=(name := unique("room")),
+            name_key=name,
+            topic="",
+            user_id=user,
+            request_id=unique("client"),
         )
         assert answer.event is not None
         return answer.event.room_id
