@@ -11,6 +11,7 @@
 --   0010.request-ids
 --   0011.shared-sql
 --   0013.room-name-keys
+--   0014.lock-rooms
 
 SET check_function_bodies = off;
 
@@ -91,6 +92,38 @@ CREATE TABLE users (
     CONSTRAINT users_pkey PRIMARY KEY (id),
     CONSTRAINT users_password_or_bot CHECK ((is_bot OR (password_hash IS NOT NULL)))
 );
+
+CREATE FUNCTION lock_rooms(ids bigint[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    locked boolean := false;
+BEGIN
+    IF ids[1] = ALL (ids) THEN
+        PERFORM FROM rooms WHERE id = ids[1] FOR NO KEY UPDATE SKIP LOCKED;
+        locked := FOUND;
+    END IF;
+    IF NOT locked THEN
+        BEGIN
+            PERFORM FROM rooms WHERE id = ANY (ids) ORDER BY id FOR NO KEY UPDATE;
+            locked := true;
+        EXCEPTION WHEN lock_not_available OR query_canceled OR deadlock_detected THEN
+            locked := false;
+        END;
+    END IF;
+    PERFORM set_config('chat.rooms_are_locked', locked::text, true);
+    RETURN locked;
+END
+$function$;
+
+CREATE FUNCTION rooms_are_locked()
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT coalesce(current_setting('chat.rooms_are_locked', true), '') = 'true'
+$function$;
 
 CREATE FUNCTION readable_room(reader bigint, room bigint)
  RETURNS SETOF rooms

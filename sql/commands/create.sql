@@ -1,17 +1,19 @@
--- Records a command once. The insert waits while another transaction commits the same command; the second statement
--- then sees that one.
+-- Records a command once. The lock of the room makes the insert wait for nobody; the last statement sees what was
+-- committed before it.
 -- Params: room_id bigint, user_id bigint, request_id text (the idempotency key), line text, has_bot boolean (whether a
 -- bot is connected; if not, no new command is recorded).
 -- Returns: one row: status, id. status: `new`; `duplicate`: recorded before, the id is the original's; `reused`: the
 -- request_id belongs to another line or to a message; `join`: the room is public and has to be joined first;
--- `not_found`: the user cannot see the room; `archived`; `unavailable`: no bot is connected. id is null except for
--- `new` and `duplicate`.
+-- `not_found`: the user cannot see the room; `archived`; `locked`: another transaction has kept the room locked;
+-- `unavailable`: no bot is connected. id is null except for `new` and `duplicate`.
+SELECT lock_rooms(ARRAY[%(room_id)s::bigint]);
+
 INSERT INTO commands (room_id, user_id, request_id, line)
 SELECT m.room_id, m.user_id, %(request_id)s::text, %(line)s::text
 FROM members AS m
 JOIN rooms AS r ON r.id = m.room_id
 WHERE m.room_id = %(room_id)s::bigint AND m.user_id = %(user_id)s::bigint AND r.archived_at IS NULL
-    AND %(has_bot)s::boolean
+    AND %(has_bot)s::boolean AND rooms_are_locked()
     AND NOT EXISTS (SELECT 1 FROM events AS e
         WHERE e.room_id = m.room_id AND e.user_id = m.user_id AND e.request_id = %(request_id)s::text)
 ON CONFLICT (room_id, user_id, request_id) DO NOTHING;
@@ -24,6 +26,7 @@ SELECT
         WHEN r.id IS NULL THEN 'not_found'
         WHEN r.archived_at IS NOT NULL THEN 'archived'
         WHEN m.user_id IS NULL THEN 'join'
+        WHEN NOT rooms_are_locked() THEN 'locked'
         ELSE 'unavailable'
     END AS status,
     CASE WHEN c.line = %(line)s::text THEN c.id END AS id

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chat.http import app_keys as keys
-from tests.support.client import GENERAL, Chat, Person
+from tests.support.client import GENERAL, Chat, Person, WebsocketClient
 from tests.support.names import unique
 from tests.support.server import InProcessServer, serving
 from tests.support.settings import settings_for
@@ -107,6 +107,49 @@ async def test_a_sign_up_that_is_wrong_names_the_field(chat: Chat, changed: dict
     body = {"username": name, "email": f"{name}@example.com", "password": "correct horse", **changed}
     code, message = await error_of(chat, "POST", "/v1/auth/signup", 400, json=body)
     assert code == "bad_request" and said in message
+
+
+async def joined_by_sign_up(chat: Chat, wire: WebsocketClient) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Sign up over REST. Return the user, and the events of the default rooms that the websocket gets."""
+    name = unique("new")
+    body = {"username": name, "email": f"{name}@example.com", "password": "correct horse"}
+    user = (await chat.asks("POST", "/v1/auth/signup", body, 201))["user"]
+    joins = [await wire.expect(type=5, action="joined", userId=user["id"]) for _ in range(2)]
+    return user, sorted(joins, key=lambda frame: int(frame["chatroomId"]))
+
+
+async def test_a_new_account_is_told_to_the_members_of_the_default_rooms(chat: Chat, alice: Person) -> None:
+    wire = await alice.connects()
+    before = {room["id"]: room for room in await alice.gets("/v1/chat/rooms")}
+    for room in (1, 2):
+        await wire.resume(room, before[room]["lastSeq"])
+    user, joins = await joined_by_sign_up(chat, wire)
+    assert [(frame["chatroomId"], frame["room"]["name"]) for frame in joins] == [(1, "General"), (2, "Random")]
+    assert all(frame["username"] == user["username"] for frame in joins)
+    after = {room["id"]: room for room in await alice.gets("/v1/chat/rooms")}
+    for room, frame in zip((1, 2), joins, strict=True):
+        assert after[room]["memberCount"] == before[room]["memberCount"] + 1
+        assert after[room]["lastSeq"] == frame["seq"] == before[room]["lastSeq"] + 1
+        assert after[room]["lastMessageNo"] == before[room]["lastMessageNo"]
+        assert (await alice.events(room, frame["seq"] - 1))[0] == frame
+
+
+@pytest.mark.timing
+async def test_a_new_account_is_told_within_a_second(chat: Chat, alice: Person) -> None:
+    wire = await alice.connects()
+    for room in (1, 2):
+        await wire.resume(room, (await alice.gets(f"/v1/chat/rooms/{room}"))["lastSeq"])
+    name = unique("new")
+    body = {"username": name, "email": f"{name}@example.com", "password": "correct horse"}
+    await chat.asks("POST", "/v1/auth/signup", body, 201)
+    await wire.expect(within_s=1, type=5, action="joined", username=name, chatroomId=1)
+
+
+async def test_a_refused_sign_up_is_told_to_nobody(chat: Chat, alice: Person) -> None:
+    before = (await alice.gets("/v1/chat/rooms/1"))["lastSeq"]
+    body = {"username": alice.username, "email": f"{unique()}@example.com", "password": "correct horse"}
+    await chat.asks("POST", "/v1/auth/signup", body, 409)
+    assert (await alice.gets("/v1/chat/rooms/1"))["lastSeq"] == before
 
 
 async def test_who_signs_up_is_in_the_default_rooms(alice: Person) -> None:

@@ -40,6 +40,9 @@ class Deaf(MemoryBroker):
         self.kept.append(body)
 
 
+DEFAULT_ROOMS = (1, 2)  # that an account has joined
+
+
 class Process:
     """What a server has between its journal and its sockets."""
 
@@ -75,7 +78,7 @@ class Process:
         pipe = FakeTransport()
         socket = Subscriber(user, pipe, pipe.closed.append, speaks_v2=True, buffer_limit_bytes=1 << 20)
         self.hub.connect(socket)
-        self.hub.set_membership(socket, known)
+        self.hub.set_membership(socket, (*DEFAULT_ROOMS, *known))
         return socket, pipe
 
     def listens(self, user: int, room: int, seq: int, *known: int) -> FakeTransport:
