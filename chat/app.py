@@ -17,10 +17,10 @@ from chat.errors import OperatorError
 from chat.http import app_keys
 from chat.http.access_log import AccessLogger, redact_malformed_request
 from chat.http.error_middleware import error_middleware
+from chat.http.requests import MAX_BODY_BYTES
 from chat.http.routes import ROUTES
 from chat.http.slow_peers import limit_unacknowledged_sends
 from chat.lifecycle import CONTEXTS, disconnect_clients
-from chat.protocol.frames import MAX_FRAME_BYTES
 
 SHUTDOWN_TIMEOUT_S = 1.0  # for requests still being answered at a stop; the writes among them are answered before
 KEEPALIVE_S = 15.0
@@ -34,7 +34,11 @@ class CannotListen(OperatorError):
 def make_app(settings: Settings) -> web.Application:
     """The application of these settings. Opens nothing. Raises `ConfigError` if they cannot sign tokens."""
     settings.require_jwt_secret()
-    app = web.Application(middlewares=[error_middleware], client_max_size=MAX_FRAME_BYTES)
+    app = web.Application(
+        middlewares=[error_middleware],
+        client_max_size=MAX_BODY_BYTES,
+        handler_args={"auto_decompress": False},  # see http/content_encodings.py
+    )
     app[app_keys.SETTINGS] = settings
     app[app_keys.STATE] = app_keys.State()
     app.add_routes(ROUTES)

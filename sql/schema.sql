@@ -11,6 +11,8 @@
 --   0010.request-ids
 --   0011.shared-sql
 --   0012.command-limits
+--   0013.room-name-keys
+--   0014.lock-rooms
 
 SET check_function_bodies = off;
 
@@ -77,6 +79,7 @@ CREATE TABLE rooms (
     archived_at timestamp with time zone,
     last_seq bigint NOT NULL DEFAULT 0,
     last_message_no bigint NOT NULL DEFAULT 0,
+    name_key text,
     CONSTRAINT rooms_pkey PRIMARY KEY (id),
     CONSTRAINT rooms_kind_known CHECK ((kind = ANY (ARRAY['public'::text, 'private'::text, 'direct'::text]))),
     CONSTRAINT rooms_messages_are_events CHECK (((last_message_no >= 0) AND (last_message_no <= last_seq)))
@@ -92,6 +95,38 @@ CREATE TABLE users (
     CONSTRAINT users_pkey PRIMARY KEY (id),
     CONSTRAINT users_password_or_bot CHECK ((is_bot OR (password_hash IS NOT NULL)))
 );
+
+CREATE FUNCTION lock_rooms(ids bigint[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    locked boolean := false;
+BEGIN
+    IF ids[1] = ALL (ids) THEN
+        PERFORM FROM rooms WHERE id = ids[1] FOR NO KEY UPDATE SKIP LOCKED;
+        locked := FOUND;
+    END IF;
+    IF NOT locked THEN
+        BEGIN
+            PERFORM FROM rooms WHERE id = ANY (ids) ORDER BY id FOR NO KEY UPDATE;
+            locked := true;
+        EXCEPTION WHEN lock_not_available OR query_canceled OR deadlock_detected THEN
+            locked := false;
+        END;
+    END IF;
+    PERFORM set_config('chat.rooms_are_locked', locked::text, true);
+    RETURN locked;
+END
+$function$;
+
+CREATE FUNCTION rooms_are_locked()
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT coalesce(current_setting('chat.rooms_are_locked', true), '') = 'true'
+$function$;
 
 CREATE FUNCTION readable_room(reader bigint, room bigint)
  RETURNS SETOF rooms
@@ -163,6 +198,8 @@ CREATE INDEX members_user_id ON members USING btree (user_id, room_id);
 
 CREATE UNIQUE INDEX rooms_name_key ON rooms USING btree (lower(upper(name))) WHERE (kind = 'public'::text);
 
+CREATE UNIQUE INDEX rooms_name_key_key ON rooms USING btree (name_key) WHERE (kind = 'public'::text);
+
 CREATE UNIQUE INDEX users_email_key ON users USING btree (lower(upper(email)));
 
 CREATE UNIQUE INDEX users_username_key ON users USING btree (lower(username));
@@ -193,8 +230,8 @@ $function$;
 
 INSERT INTO epoch DEFAULT VALUES;
 
-INSERT INTO rooms (name, kind, topic, is_default) VALUES ('General', 'public', 'Everything that has no room of its own', 't');
+INSERT INTO rooms (name, kind, topic, is_default, name_key) VALUES ('General', 'public', 'Everything that has no room of its own', 't', 'general');
 
-INSERT INTO rooms (name, kind, topic, is_default) VALUES ('Random', 'public', 'Everything else', 't');
+INSERT INTO rooms (name, kind, topic, is_default, name_key) VALUES ('Random', 'public', 'Everything else', 't', 'random');
 
 INSERT INTO users (username, email, is_bot) VALUES ('robot', 'robot', 't');

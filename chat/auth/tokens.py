@@ -5,14 +5,19 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 import jwt
 
-from chat.errors import Unauthorized
+from chat.errors import BadRequest, Unauthorized
+from chat.protocol.codec import parse_bigint
 
 ISSUER = "chat"
+CLOCK_SKEW_S = 60  # how far the clock of the machine that issued a token may be ahead of ours
+MAX_TIME_S = 253_402_300_799  # the end of the year 9999: no datetime goes further
 TOKEN_CACHE_SIZE = 1_000  # tokens whose signature is remembered as good: a request takes a tenth less
 _CLAIMS = ["sub", "name", "email", "iat", "exp", "iss", "jti", "epoch"]
+_OPTIONS: jwt.types.Options = {"require": _CLAIMS, "verify_iat": False, "verify_exp": False}  # both are checked here
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +63,22 @@ class Tokens:
                 raise jwt.ExpiredSignatureError
         except jwt.ExpiredSignatureError:
             raise Unauthorized("The token has expired. Log in again.", code="token_expired") from None
-        except (jwt.InvalidTokenError, ValueError, TypeError):
+        except (jwt.InvalidTokenError, BadRequest, ValueError, TypeError, RecursionError):  # the last: nested JSON
             raise Unauthorized("The token is not valid. Log in again.") from None
         if epoch != self.epoch:
             raise Unauthorized("The token is from before a reset. Log in again.", code="token_expired")
         return identity
 
     def _decode(self, token: str) -> tuple[Identity, str]:
-        claims = jwt.decode(token, self._secret, algorithms=["HS256"], issuer=ISSUER, options={"require": _CLAIMS})
-        identity = Identity(int(claims["sub"]), str(claims["name"]), str(claims["email"]), float(claims["exp"]))
-        return identity, claims["epoch"]
+        claims = jwt.decode(token, self._secret, algorithms=["HS256"], issuer=ISSUER, options=_OPTIONS)
+        if _seconds(claims["iat"]) > time.time() + CLOCK_SKEW_S:
+            raise jwt.ImmatureSignatureError
+        user_id, expires_at = parse_bigint(claims["sub"]), _seconds(claims["exp"])
+        return Identity(user_id, str(claims["name"]), str(claims["email"]), expires_at), claims["epoch"]
+
+
+def _seconds(claim: Any) -> int:
+    """A time in whole seconds since 1970. Raises `ValueError`, because PyJWT also takes texts, floats and booleans."""
+    if type(claim) is not int or not 0 <= claim <= MAX_TIME_S:
+        raise ValueError
+    return claim

@@ -40,13 +40,11 @@ class StatementFailed(DatabaseError):
     The client gets 503 `unavailable` if waiting may help, otherwise 500 `internal`. Attributes:
 
     sqlstate: PostgreSQL's five-character code
-    constraint: the name of the violated constraint, or ""
     reason: the primary message, for the log; without DETAIL, which holds whole rows
     """
 
     def __init__(self, error: psycopg2.Error) -> None:
         self.sqlstate: str = error.pgcode or "XX000"
-        self.constraint: str = error.diag.constraint_name or ""
         self.reason = f"{self.sqlstate} {error.diag.message_primary or ''}"
         self.is_outage = self.is_transient
         if self.is_transient or self.is_lock_timeout:

@@ -8,17 +8,19 @@ from typing import NamedTuple
 from email_validator import EmailNotValidError, validate_email
 
 from chat.auth.passwords import Passwords
-from chat.db.errors import DatabaseError, StatementFailed, StatementTimeout
+from chat.broker.base import Broker
+from chat.db.errors import DatabaseError, StatementTimeout
 from chat.db.pool import Database
 from chat.errors import BadRequest, Conflict, NotFound, OutcomeUnknown, Unauthorized, Unavailable
-from chat.protocol.text import INVISIBLE_LETTERS
+from chat.eventlog.event import Event, event_notification
+from chat.protocol.notifications import encode_notifications
+from chat.protocol.text import INVISIBLE_LETTERS, is_reserved_username
 
 USERNAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{3,32}", re.ASCII)  # ASCII, so that no two names look alike
 MIN_PASSWORD_BYTES = 8
 MAX_PASSWORD_BYTES = 1024
 
 _INVISIBLE = re.compile(f"[{INVISIBLE_LETTERS}]")
-_UNIQUE_FIELDS = {"users_username_key": "username", "users_email_key": "email"}  # by constraint
 
 
 class User(NamedTuple):
@@ -36,25 +38,35 @@ class _Credentials(NamedTuple):
 
 
 async def sign_up(db: Database, passwords: Passwords, username: str, email: str, password: str) -> User:
-    """Create an account, a member of the default rooms.
+    """Create an account, a member of the default rooms. `announce` tells the members of these rooms.
 
     Raises `BadRequest`, `Conflict` (taken), `Unavailable`, `OutcomeUnknown`.
     """
     if not USERNAME_PATTERN.fullmatch(username):
         raise BadRequest("username has to be 3 to 32 characters of A-Z, a-z, 0-9, '.', '_' and '-'.")
+    if is_reserved_username(username):
+        raise BadRequest("username is reserved, because it looks like a name of the server. Choose another one.")
     email = normalize_email(email)
     _check_password(password)
     password_hash = await passwords.hash(password)
     try:
         user = await db.fetch_one("users/create", User, username=username, email=email, password_hash=password_hash)
-    except StatementFailed as error:
-        if field := _UNIQUE_FIELDS.get(error.constraint):
-            raise Conflict(f"{field} is taken by somebody else. Choose another one.", code=f"{field}_taken") from None
-        raise
     except StatementTimeout:
         raise OutcomeUnknown("The database did not answer; the account may exist. Try to log in.") from None
-    assert user is not None
-    return user
+    if user is not None:
+        return user
+    field = await db.fetch_value("users/find_conflict", str, username=username, email=email)
+    if field is None:
+        raise Unavailable("The default rooms are busy; no account was created. Try again in a moment.", code="busy")
+    raise Conflict(f"{field} is taken by somebody else. Choose another one.", code=f"{field}_taken")
+
+
+async def announce(db: Database, broker: Broker, user: User) -> None:
+    """Tell every process that a new account has joined the default rooms."""
+    with suppress(Unavailable, DatabaseError):  # then each process finds the events by itself
+        events = await db.fetch_all("users/list_joins", Event, user_id=user.id)
+        if events:
+            broker.publish(encode_notifications(list(map(event_notification, events))))
 
 
 async def log_in(db: Database, passwords: Passwords, email: str, password: str) -> User:

@@ -7,7 +7,7 @@ from chat.db.batch_loader import BatchLoader
 from chat.db.pool import Database
 from chat.eventlog.refusals import no_such_room
 from chat.eventlog.writer import EventWriter
-from chat.protocol.text import MAX_ROOM_NAME_CHARS, MAX_TOPIC_CHARS, clean_line
+from chat.protocol.text import MAX_ROOM_NAME_CHARS, MAX_TOPIC_CHARS, clean_line, room_name_key
 
 MAX_BATCH = 20  # users whose rooms one query reads: its rows come in one tick of the loop
 
@@ -73,7 +73,8 @@ async def create(writer: EventWriter, user_id: int, name: str, topic: str) -> Ro
     """Create a public room with its owner. Raises `BadRequest`, `Conflict` (taken), `Unavailable`, `OutcomeUnknown`."""
     name = clean_line(name, "name", 1, MAX_ROOM_NAME_CHARS)
     topic = clean_line(topic, "topic", 0, MAX_TOPIC_CHARS)
-    result = await writer.run("rooms/create", name=name, topic=topic, user_id=user_id)
+    key = room_name_key(name)
+    result = await writer.run("rooms/create", name=name, name_key=key, topic=topic, user_id=user_id)
     event = result.event
     assert event is not None
     return Room(event.room_id, name, "public", topic, event.created_at, 1, True, event.seq, 0, 0)

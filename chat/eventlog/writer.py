@@ -23,7 +23,7 @@ from chat.db.errors import StatementFailed, StatementTimeout, Unreachable
 from chat.db.pool import Connection, Database
 from chat.errors import BadRequest, ChatError, OutcomeUnknown, Unavailable
 from chat.eventlog.event import Event, EventKind, event_notification
-from chat.eventlog.refusals import REFUSALS
+from chat.eventlog.refusals import LOCKED, REFUSALS, room_is_busy
 from chat.eventlog.write_queue import APPEND, PendingWrite, WriteQueue, WriteResult
 from chat.protocol.notifications import encode_notifications
 
@@ -187,27 +187,30 @@ class EventWriter:
                     return await self._split(batch, isolated, error)
                 log.warning("PostgreSQL cannot write: %s", error.reason)
             else:
+                if rows and rows[0].status == LOCKED:  # then all are
+                    return await self._split(batch, isolated, None)
                 if isolated:
                     self._contended_rooms.difference_update({write.room_id for write in batch})
                 return self._resolve(batch, rows)
             await asyncio.sleep(pause)
             pause = min(pause * 2, RETRY_BACKOFF_S[1])
 
-    async def _split(self, batch: list[PendingWrite], isolated: bool, error: StatementFailed) -> None:
-        """Find the writes that the error is about: room by room, each isolated; then by halves, down to one."""
+    async def _split(self, batch: list[PendingWrite], isolated: bool, error: StatementFailed | None) -> None:
+        """Find the writes that the error is about: room by room, each isolated; then by halves, down to one.
+
+        Without an error another transaction keeps one of the rooms locked.
+        """
         rooms: dict[int, list[PendingWrite]] = {}
         for write in batch:
             rooms.setdefault(write.room_id, []).append(write)
         if len(rooms) > 1:
             for room_id, writes in rooms.items():
                 self._isolate(room_id, writes)
-        elif error.is_lock_timeout:
+        elif error is None or error.is_lock_timeout:
             log.warning("room %d is locked by another transaction", batch[0].room_id)
             self._contended_rooms.update(rooms)
             for write in batch:
-                write.reject_final(
-                    Unavailable("This room is busy; the write was not stored. Try again in a moment.", code="busy")
-                )
+                write.reject_final(room_is_busy())
         elif len(batch) > 1:
             middle = len(batch) // 2
             await self._write(batch[:middle], isolated)

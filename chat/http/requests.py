@@ -4,16 +4,19 @@ import asyncio
 from typing import NamedTuple, TypeVar
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from chat.errors import BadRequest, RequestTimeout, UnsupportedMediaType
 from chat.eventlog.refusals import no_such_room
 from chat.http import app_keys
+from chat.http.content_encodings import decode_body
 from chat.protocol.codec import MAX_BIGINT, decode_with, parse_bigint
+from chat.protocol.frames import MAX_FRAME_BYTES
 
 T = TypeVar("T")
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
+MAX_BODY_BYTES = MAX_FRAME_BYTES  # of a request, encoded and decoded: what a websocket may send, REST may
 
 
 class PageLimit(NamedTuple):
@@ -31,6 +34,8 @@ async def parse_body(request: web.Request, kind: type[T]) -> T:
         body = await asyncio.wait_for(request.read(), request.app[app_keys.SETTINGS].request_body_timeout_s)
     except TimeoutError:
         raise RequestTimeout("The body did not arrive in time. Send the request again.") from None
+    encoding = ", ".join(request.headers.getall(hdrs.CONTENT_ENCODING, ()))
+    body = decode_body(body, encoding, max_bytes=MAX_BODY_BYTES)
     decoder = msgspec.json.Decoder(kind)
     return decode_with(decoder.decode, body)
 

@@ -17,7 +17,9 @@ listen("leave", "click", () =>
 	leave(room).then(() => toggle(false), ({ message }) => setText("members-hint", message)));
 on("rooms", updateCount);
 on("members", (changed) => {
-	if (changed === room) timer ??= setTimeout(refresh, REFRESH_DELAY_MS);
+	if (changed !== room) return;
+	updateCount();
+	if (!$("members").hidden) timer ??= setTimeout(refresh, REFRESH_DELAY_MS);
 });
 
 export function show(next) {

@@ -139,6 +139,8 @@ function onResumed(room, { from, to, complete }) {
 	const isOtherLog = !complete && from <= last; // the server counts from a lower number than ours
 	if (isOtherLog || (to > last && (room !== current || to - last > MAX_GAP_EVENTS))) {
 		room.log = new RoomLog(to);
+		if (isOtherLog) room.countedSeq = 0;
+		if (room === current) fetchRoom(room.id).catch(() => {}); // for the number of members: their events were skipped
 		outbox.dropSent(room.id);
 		emit("log", room.id);
 	} else if (to > last) fillGap(room, to);
@@ -181,8 +183,16 @@ function applyEvent(room, frame) {
 		else emit("message", room, frame);
 	} else if (frame.type === FRAME.MEMBER) {
 		if (isOwn && frame.action === ACTION.LEFT) onLeft(room);
+		countMember(room, frame);
 		emit("members", room);
 	}
+}
+
+// REST says how many members a room has after its event `lastSeq`; each later join or leave changes that by one.
+function countMember(room, { seq, action }) {
+	if (!(seq > room.countedSeq)) return;
+	room.countedSeq = seq;
+	room.memberCount += action === ACTION.JOINED ? 1 : -1;
 }
 
 // What is in the log is no longer in the outbox.
@@ -235,7 +245,11 @@ function onLeft(room) {
 function upsertRoom(facts) {
 	const room = rooms.get(facts.id) ?? { id: facts.id, topic: "", lastMessageNo: 0, readMessageNo: 0 };
 	rooms.set(room.id, room);
-	for (const name of ["name", "topic", "memberCount"]) room[name] = facts[name] ?? room[name];
+	for (const name of ["name", "topic"]) room[name] = facts[name] ?? room[name];
+	if (facts.memberCount !== undefined && facts.lastSeq >= (room.countedSeq ?? 0)) {
+		room.memberCount = facts.memberCount;
+		room.countedSeq = facts.lastSeq;
+	}
 	room.log ??= new RoomLog(facts.lastSeq);
 	for (const name of ["lastMessageNo", "readMessageNo"]) room[name] = Math.max(room[name], facts[name] ?? 0);
 	if (facts.isMember && isReady) onJoined(room); // created here, or joined in another tab

@@ -1,11 +1,15 @@
--- Records a command once. The lock of the user's row makes their commands wait for one another, in whichever rooms and
--- processes, so that none misses another in the count of open ones. The last statement then sees what was committed.
+-- Records a command once. The lock of the room makes the insert wait for nobody. The lock of the user's row makes their
+-- commands wait for one another, in whichever rooms and processes, so that none misses another in the count of open ones.
+-- The last statement then sees what was committed.
 -- Params: room_id bigint, user_id bigint, request_id text (the idempotency key), line text, has_bot boolean (whether a
 -- bot is connected; if not, no new command is recorded), open_limit bigint (most open commands of a user).
 -- Returns: one row: status, id. status: `new`; `duplicate`: recorded before, the id is the original's; `reused`: the
 -- request_id belongs to another line or to a message; `join`: the room is public and has to be joined first;
--- `not_found`: the user cannot see the room; `archived`; `unavailable`: no bot is connected; `busy`: the user has too
--- many open commands. id is null except for `new` and `duplicate`.
+-- `not_found`: the user cannot see the room; `archived`; `locked`: another transaction has kept the room locked;
+-- `unavailable`: no bot is connected; `busy`: the user has too many open commands. id is null except for `new` and
+-- `duplicate`.
+SELECT lock_rooms(ARRAY[%(room_id)s::bigint]);
+
 SELECT id FROM users WHERE id = %(user_id)s::bigint FOR NO KEY UPDATE;
 
 INSERT INTO commands (room_id, user_id, request_id, line)
@@ -13,7 +17,7 @@ SELECT m.room_id, m.user_id, %(request_id)s::text, %(line)s::text
 FROM members AS m
 JOIN rooms AS r ON r.id = m.room_id
 WHERE m.room_id = %(room_id)s::bigint AND m.user_id = %(user_id)s::bigint AND r.archived_at IS NULL
-    AND %(has_bot)s::boolean
+    AND %(has_bot)s::boolean AND rooms_are_locked()
     AND (SELECT count(*) FROM commands AS c
         WHERE c.user_id = %(user_id)s::bigint AND c.outcome IS NULL) < %(open_limit)s::bigint
     AND NOT EXISTS (SELECT 1 FROM events AS e
@@ -28,6 +32,7 @@ SELECT
         WHEN r.id IS NULL THEN 'not_found'
         WHEN r.archived_at IS NOT NULL THEN 'archived'
         WHEN m.user_id IS NULL THEN 'join'
+        WHEN NOT rooms_are_locked() THEN 'locked'
         WHEN %(has_bot)s::boolean THEN 'busy'
         ELSE 'unavailable'
     END AS status,

@@ -7,11 +7,11 @@
 -- answers no second command), late_s double precision (for how long an answer to an expired command is waited for),
 -- body text.
 -- Returns: one row: n (1), status, and the columns of an event. status: `new`: this call settled the command and its
--- message is in the log; `already`: there is no such open command, and the event is null.
-SELECT id
-FROM rooms
-WHERE id = coalesce((SELECT room_id FROM commands WHERE id = %(command_id)s::bigint), %(room_id)s::bigint)
-FOR NO KEY UPDATE;
+-- message is in the log; `already`: there is no such open command; `locked`: another transaction has kept the room locked.
+-- The event is null unless new.
+SELECT lock_rooms(ARRAY[
+    coalesce((SELECT room_id FROM commands WHERE id = %(command_id)s::bigint), %(room_id)s::bigint)
+]);
 
 WITH open_commands AS (
     SELECT c.id, c.asked_at, btrim(lower(substr(c.line, strpos(c.line, '=') + 1))) AS argument
@@ -31,7 +31,7 @@ WITH open_commands AS (
 ), settled AS (
     UPDATE commands
     SET outcome = 'answered', settled_at = clock_timestamp(), settled_by = %(request_id)s::text
-    WHERE outcome IS NULL AND id = coalesce(%(command_id)s::bigint, (SELECT id FROM oldest))
+    WHERE rooms_are_locked() AND outcome IS NULL AND id = coalesce(%(command_id)s::bigint, (SELECT id FROM oldest))
     RETURNING id, room_id
 ), event AS (
     SELECT event.*
@@ -40,6 +40,8 @@ WITH open_commands AS (
     CROSS JOIN LATERAL append_event(
         settled.room_id, bot.id, 1::smallint, NULL, %(body)s::text, NULL, 'command-' || settled.id) AS event
 )
-SELECT 1 AS n, CASE WHEN event.seq IS NULL THEN 'already' ELSE 'new' END AS status, event.*
+SELECT 1 AS n,
+    CASE WHEN NOT rooms_are_locked() THEN 'locked' WHEN event.seq IS NULL THEN 'already' ELSE 'new' END AS status,
+    event.*
 FROM (SELECT 1) AS one_row
 LEFT JOIN event ON true;

@@ -9,8 +9,9 @@
 -- `new`: appended. A member event with the n of a message: its author was not in the public room and joined it.
 -- `duplicate`: the request_id is known; the event is the original.
 -- `reused`: the request_id belongs to another text or to a command. `not_found`: the author cannot see such a room.
--- `archived`: the room takes no more messages. For these three the event is null.
-SELECT id FROM rooms WHERE id = ANY (%(room_ids)s::bigint[]) ORDER BY id FOR NO KEY UPDATE;
+-- `archived`: the room takes no more messages. `locked`: another transaction has kept one of the rooms locked, and
+-- nothing was appended anywhere. For these four the event is null.
+SELECT lock_rooms(%(room_ids)s::bigint[]);
 
 WITH requests AS (
     SELECT n, room_id, user_id, request_id, body,
@@ -22,6 +23,7 @@ WITH requests AS (
     SELECT q.n, q.room_id, q.user_id, q.request_id, q.body, q.first_n, e.seq AS known_seq,
         m.user_id IS NULL AS joins, r.last_seq, r.last_message_no,
         CASE
+            WHEN NOT (SELECT rooms_are_locked()) THEN 'locked'
             WHEN e.kind = 1 AND e.body = q.body THEN 'duplicate'
             WHEN e.seq IS NOT NULL OR c.id IS NOT NULL THEN 'reused'
             WHEN r.id IS NULL THEN 'not_found'

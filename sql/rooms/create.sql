@@ -1,13 +1,14 @@
 -- Creates a public room with its owner and event 1. The insert waits while another transaction commits a room of the
 -- same name; the snapshot of the second statement then sees that one.
--- Params: name text (trimmed), topic text, user_id bigint, request_id text (the idempotency key).
+-- Params: name text (trimmed), name_key text (what no two names may have in common), topic text, user_id bigint,
+-- request_id text (the idempotency key).
 -- Returns: one row: n (1), status, and the columns of an event. status: `new`: created, by this try or an earlier one
 -- with the same request_id; `taken`: the name belongs to another room, and the event is null. Event 1 has the time of
 -- the room, so append_event does not make it.
 WITH room AS (
-    INSERT INTO rooms (name, topic, created_by, last_seq)
-    VALUES (%(name)s::text, %(topic)s::text, %(user_id)s::bigint, 1)
-    ON CONFLICT (lower(upper(name))) WHERE kind = 'public' DO NOTHING
+    INSERT INTO rooms (name, name_key, topic, created_by, last_seq)
+    VALUES (%(name)s::text, %(name_key)s::text, %(topic)s::text, %(user_id)s::bigint, 1)
+    ON CONFLICT DO NOTHING
     RETURNING id, name, topic, created_at
 ), owner AS (
     INSERT INTO members (room_id, user_id, role, joined_seq)
@@ -21,7 +22,7 @@ SELECT room.id, 1, 6, %(user_id)s::bigint,
 FROM room;
 
 SELECT 1 AS n, CASE WHEN event.seq IS NULL THEN 'taken' ELSE 'new' END AS status, event.*
-FROM rooms AS r
+FROM (SELECT 1) AS one_row
+LEFT JOIN rooms AS r ON r.kind = 'public' AND r.name_key = %(name_key)s::text
 LEFT JOIN event_rows AS event ON event.room_id = r.id AND event.seq = 1
-    AND event.user_id = %(user_id)s::bigint AND event.request_id = %(request_id)s::text
-WHERE r.kind = 'public' AND lower(upper(r.name)) = lower(upper(%(name)s::text));
+    AND event.user_id = %(user_id)s::bigint AND event.request_id = %(request_id)s::text;

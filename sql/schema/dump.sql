@@ -1,7 +1,8 @@
 -- Dumps the schema from the catalogue as the statements that create it: tables, functions, views, constraints, indexes,
 -- triggers and extensions, and the rows that the migrations insert. What it leaves out is listed by
 -- sql/schema/list_unsupported.sql, except for names of NOT NULL constraints, which PostgreSQL has only since 18.
--- Each object comes after all that it depends on; objects on the same level come by kind and name.
+-- Each object comes after all that it depends on; objects on the same level come by kind and name. It can be planned
+-- on the schema of every migration: the key of a room's name, which is newer than the others, is read as JSON.
 -- Params: none.
 -- Returns: statement; is_ordered: false for an object that depends on itself through others, or on such an object.
 WITH RECURSIVE extension_members AS (
@@ -112,8 +113,9 @@ WITH RECURSIVE extension_members AS (
     SELECT 2, 0, 1, '', 'INSERT INTO epoch DEFAULT VALUES;' FROM epoch
     UNION ALL
     SELECT 2, 0, 2, to_char(id, 'FM0000'),
-        format('INSERT INTO rooms (name, kind, topic, is_default) VALUES (%%L, %%L, %%L, %%L);',
-            name, kind, topic, is_default)
+        format('INSERT INTO rooms (name, kind, topic, is_default%%s) VALUES (%%L, %%L, %%L, %%L%%s);',
+            CASE WHEN to_jsonb(rooms) ->> 'name_key' IS NOT NULL THEN ', name_key' END, name, kind, topic, is_default,
+            ', ' || quote_literal(to_jsonb(rooms) ->> 'name_key'))
     FROM rooms
     UNION ALL
     SELECT 2, 0, 3, to_char(id, 'FM0000'),

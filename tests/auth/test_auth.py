@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +16,7 @@ import jwt
 import pytest
 
 from chat.auth.passwords import Passwords
-from chat.auth.tokens import Tokens
+from chat.auth.tokens import MAX_TIME_S, Tokens
 from chat.db.pool import Database
 from chat.domain import accounts as users
 from chat.errors import Unauthorized, Unavailable
@@ -48,6 +49,34 @@ def unsigned(header: dict[str, str]) -> str:
     """A token as a forger writes it, because no library does."""
     parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (header, claims()))
     return ".".join([*parts, ""])
+
+
+def nested(opening: str) -> str:
+    """A token whose header is JSON that is nested too deeply to be read."""
+    return base64.urlsafe_b64encode(opening.encode() * 6000).decode().rstrip("=") + ".e30.e30"
+
+
+# Values of claims that no server has issued. json writes the first three as Infinity and NaN.
+ABSURD: list[Any] = [
+    math.inf,
+    -math.inf,
+    math.nan,
+    10**30,
+    -(10**30),
+    -1,
+    MAX_TIME_S + 1,
+    time.time() + 30.5,
+    1e20,
+    True,
+    False,
+    "",
+    "soon",
+    f"{time.time() + 30}",
+    [],
+    [int(time.time()) + 30],
+    {},
+    None,
+]
 
 
 # --- tokens -------------------------------------------------------------------------------------------
@@ -93,13 +122,45 @@ def test_the_token_that_these_tests_forge_is_valid(tokens: Tokens) -> None:
         lambda: "a.b.c",
         lambda: "\udcff",
         lambda: "é.é.é",
+        lambda: signed(iat=int(time.time()) + 70),
+        lambda: nested("["),
+        lambda: nested('{"a":'),
         *(partial(signed, without=name) for name in claims()),
+        *(partial(signed, **{name: value}) for name in ("exp", "iat", "sub") for value in ABSURD),
+        *(
+            partial(signed, sub=value)
+            for value in (7, "-1", "1e3", "1.0", " 7", "+7", "7_0", "٧", str(2**63), "9" * 5000)
+        ),
+        *(partial(signed, **{name: str(int(time.time()) + 30)}) for name in ("exp", "iat")),
     ],
 )
 def test_a_forged_or_broken_token_is_refused(tokens: Tokens, forge: Callable[[], str]) -> None:
     with pytest.raises(Unauthorized) as caught:
         tokens.verify(forge())
     assert caught.value.code == "unauthorized"
+
+
+@pytest.mark.parametrize("name", ["exp", "iat", "sub"])
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1" + "0" * 5000, "1e18", "0x7"])
+def test_a_number_that_only_json_can_write_is_refused(tokens: Tokens, name: str, number: str) -> None:
+    payload = json.dumps(claims(**{name: "here"})).replace('"here"', number)
+    forged = jwt.api_jws.encode(payload.encode(), SECRET, algorithm="HS256")
+    with pytest.raises(Unauthorized) as caught:
+        tokens.verify(forged)
+    assert caught.value.code == "unauthorized"
+
+
+def test_the_clock_of_the_issuer_may_be_a_minute_ahead(tokens: Tokens) -> None:
+    now = int(time.time())
+    assert tokens.verify(signed(iat=now + 55, exp=now + 100)).user_id == 7
+
+
+@pytest.mark.parametrize("ago", [1, 30, 59])
+def test_a_token_lives_no_second_longer_for_it(tokens: Tokens, ago: int) -> None:
+    now = int(time.time())
+    with pytest.raises(Unauthorized) as caught:
+        tokens.verify(signed(iat=now - 100, exp=now - ago))
+    assert caught.value.code == "token_expired"
 
 
 @pytest.mark.parametrize("changed", [{"exp": int(time.time()) - 1}, {"epoch": "another"}])

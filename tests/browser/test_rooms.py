@@ -48,6 +48,29 @@ async def test_unread_counts_are_true_on_all_tabs_and_in_the_title(users: Browse
         await has_unread(tab, name, 0)
 
 
+async def test_a_new_account_is_counted_on_every_open_page(users: BrowserUsers) -> None:
+    one, other = await users.in_chat("one"), await users.in_chat("other")
+    general = await one.person.gets("/v1/chat/rooms/1") if one.person else {}
+    count = general["memberCount"]
+    requests: list[str] = []
+    one.page.on("request", lambda request: requests.append(request.url))
+    for page in (one, other):
+        await expect(page["#members-count"]).to_have_text(f"{count} people")
+    await other["#members-button"].click()
+    new = await users.chat.sign_up("new")
+    for page in (one, other):
+        await expect(page["#members-count"]).to_have_text(f"{count + 1} people")
+    await expect(other["#members-list"]).to_contain_text(new.username)
+    await new.leaves(1)
+    await new.joins(1)
+    await new.leaves(1)
+    await new.posts("back again", 1)
+    await one.sees("back again")
+    for page in (one, other):
+        await expect(page["#members-count"]).to_have_text(f"{count + 1} people")
+    assert not requests, "a page whose list of members is closed needs no request"
+
+
 async def test_a_room_is_created_found_joined_and_left(users: BrowserUsers) -> None:
     host, guest = await users.in_chat("host"), await users.in_chat("guest")
     host.expects_errors("status of 409")

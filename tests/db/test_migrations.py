@@ -15,6 +15,7 @@ import pytest
 from chat import config
 from chat.db import migrations
 from chat.db.migrations import SchemaError
+from chat.protocol.text import room_name_key
 from devtools import schema
 from tests.support.processes import free_port
 from tests.support.settings import ROOT
@@ -103,6 +104,31 @@ def test_a_rollback_of_rows_in_use_is_refused_and_destroys_nothing(url: str) -> 
     assert [name for name, applied in migrations.status(url) if not applied] == later
     assert shape(url) == before
     assert ask(url, "SELECT count(*) FROM members") == [(1,)]
+
+
+def test_rooms_keep_their_names_and_get_the_keys_of_the_server(url: str) -> None:
+    names = [
+        "General",
+        "Random",
+        "ＧＥＮＥＲＡＬ",
+        "Gen\u200beral",
+        "Straße  am\u3000See",
+        "\u2060É\ufe0f",
+        "e\u200d\u0301",
+        "ΝΙΚΟΣ",
+    ]
+    names += ["Νικ\u00adος", "ﬁn", "ｶﾞ", "के", "\u3164x\U000e0041", "a\u06ddb", "🙂\ufe0f"]
+    migrations.apply(url)
+    later = migrations.migration_names()[migrations.migration_names().index("0013.room-name-keys") :]
+    migrations.rollback(url, len(later))
+    for name in names[2:]:
+        ask(url, "INSERT INTO rooms (name) VALUES (%s)", name)
+    ask(url, "INSERT INTO rooms (name, kind) VALUES ('General', 'private')")
+    assert migrations.apply(url) == later
+    first = {room_name_key(name): name for name in reversed(names)}
+    expected = [(name, room_name_key(name) if first[room_name_key(name)] == name else None) for name in names]
+    assert ask(url, "SELECT name, name_key FROM rooms ORDER BY id") == [*expected, ("General", None)]
+    assert sum(key is None for _, key in expected) == 4
 
 
 def test_processes_that_migrate_at_the_same_time_do_it_once(url: str) -> None:

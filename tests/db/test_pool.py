@@ -129,12 +129,11 @@ async def test_the_connection_has_our_limits(db: Database, sql: None) -> None:
 # --- what goes wrong ----------------------------------------------------------------------------------
 
 
-async def test_a_violation_names_its_constraint(db: Database) -> None:
-    name = unique("twice")
-    await db.execute("users/create", username=name, email=f"{name}@x.org", password_hash="x")
+async def test_a_violation_is_an_error_of_the_data(db: Database) -> None:
+    name = unique("foreign")
     with pytest.raises(StatementFailed) as caught:
-        await db.execute("users/create", username=name.upper(), email=f"{name}2@x.org", password_hash="x")
-    assert caught.value.constraint == "users_username_key"
+        await db.execute("rooms/create", name=name, name_key=name, topic="", user_id=2**62, request_id="x")
+    assert caught.value.reason.startswith("23503 ")
     assert caught.value.is_data_error and not caught.value.is_transient and not caught.value.is_lock_timeout
 
 

@@ -1,16 +1,20 @@
 """chat/domain/accounts.py: accounts, with the database. tests/http/test_api.py has what their clients see."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import argon2
+import psycopg2
 import pytest
 
 from chat.auth.passwords import Passwords
+from chat.broker.memory import MemoryBroker
 from chat.db.pool import Database
 from chat.domain import accounts as users
 from chat.domain import members, rooms
 from chat.errors import BadRequest, Conflict, NotFound, Unauthorized
+from devtools import schema
 from tests.support.names import unique
 
 
@@ -46,6 +50,25 @@ async def test_nothing_is_left_of_a_sign_up_that_fails(db: Database, passwords: 
     assert caught.value.code == "username_taken"
     found = await members.list_members(db, first.id, 1, after=first.id - 1, limit=100)
     assert [member.user_id for member in found] == [first.id]
+
+
+async def test_an_account_needs_no_default_room(database_url: str, passwords: Passwords) -> None:
+    with schema.scratch(database_url) as url:
+        schema.reset(url)
+        with contextlib.closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute("UPDATE rooms SET archived_at = now()")
+        db = Database(url, size=2, name="test")
+        await db.open()
+        try:
+            tries = [users.sign_up(db, passwords, "ann", f"{n}@example.com", "correct horse") for n in range(2)]
+            first, second = sorted(
+                await asyncio.gather(*tries, return_exceptions=True), key=lambda each: type(each) is Conflict
+            )
+            assert isinstance(first, users.User) and isinstance(second, Conflict)
+            assert second.code == "username_taken"
+            await users.announce(db, MemoryBroker(), first)
+        finally:
+            await db.close()
 
 
 @pytest.mark.parametrize("twin", ["νικος", "νικοσ", "Νικος"])

@@ -44,7 +44,12 @@ class WriterHarness:
     async def room(self) -> int:
         """A new room with one event in it."""
         result = await self.writer.run(
-            "rooms/create", name=unique("room"), topic="", user_id=self.user, request_id=unique("request")
+            "rooms/create",
+            name=(name := unique("room")),
+            name_key=name,
+            topic="",
+            user_id=self.user,
+            request_id=unique("request"),
         )
         assert result.event is not None
         return result.event.room_id
@@ -186,7 +191,8 @@ async def test_a_second_room_of_the_same_name_is_a_conflict(harness: WriterHarne
     name = unique("name")
     ids = [unique("request"), unique("request")]
     first, second = (
-        harness.writer.run("rooms/create", name=name, topic="", user_id=harness.user, request_id=each) for each in ids
+        harness.writer.run("rooms/create", name=name, name_key=name, topic="", user_id=harness.user, request_id=each)
+        for each in ids
     )
     await first
     with pytest.raises(Conflict):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chat.http import app_keys as keys
-from tests.support.client import GENERAL, Chat, Person
+from tests.support.client import GENERAL, Chat, Person, WebsocketClient
 from tests.support.names import unique
 from tests.support.server import InProcessServer, serving
 from tests.support.settings import settings_for
@@ -91,6 +91,9 @@ async def test_of_many_sign_ups_with_one_name_one_succeeds(chat: Chat) -> None:
         ({"username": "x" * 33}, "username"),
         ({"username": "with space"}, "username"),
         ({"username": "ünicode"}, "username"),
+        ({"username": "adm1n"}, "username is reserved"),
+        ({"username": "r0.b0t"}, "username is reserved"),
+        ({"username": "deleted-7"}, "username is reserved"),
         ({"email": "nobody"}, "email"),
         ({"email": "a@b@c"}, "email"),
         ({"password": "short"}, "password"),
@@ -104,6 +107,49 @@ async def test_a_sign_up_that_is_wrong_names_the_field(chat: Chat, changed: dict
     body = {"username": name, "email": f"{name}@example.com", "password": "correct horse", **changed}
     code, message = await error_of(chat, "POST", "/v1/auth/signup", 400, json=body)
     assert code == "bad_request" and said in message
+
+
+async def joined_by_sign_up(chat: Chat, wire: WebsocketClient) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Sign up over REST. Return the user, and the events of the default rooms that the websocket gets."""
+    name = unique("new")
+    body = {"username": name, "email": f"{name}@example.com", "password": "correct horse"}
+    user = (await chat.asks("POST", "/v1/auth/signup", body, 201))["user"]
+    joins = [await wire.expect(type=5, action="joined", userId=user["id"]) for _ in range(2)]
+    return user, sorted(joins, key=lambda frame: int(frame["chatroomId"]))
+
+
+async def test_a_new_account_is_told_to_the_members_of_the_default_rooms(chat: Chat, alice: Person) -> None:
+    wire = await alice.connects()
+    before = {room["id"]: room for room in await alice.gets("/v1/chat/rooms")}
+    for room in (1, 2):
+        await wire.resume(room, before[room]["lastSeq"])
+    user, joins = await joined_by_sign_up(chat, wire)
+    assert [(frame["chatroomId"], frame["room"]["name"]) for frame in joins] == [(1, "General"), (2, "Random")]
+    assert all(frame["username"] == user["username"] for frame in joins)
+    after = {room["id"]: room for room in await alice.gets("/v1/chat/rooms")}
+    for room, frame in zip((1, 2), joins, strict=True):
+        assert after[room]["memberCount"] == before[room]["memberCount"] + 1
+        assert after[room]["lastSeq"] == frame["seq"] == before[room]["lastSeq"] + 1
+        assert after[room]["lastMessageNo"] == before[room]["lastMessageNo"]
+        assert (await alice.events(room, frame["seq"] - 1))[0] == frame
+
+
+@pytest.mark.timing
+async def test_a_new_account_is_told_within_a_second(chat: Chat, alice: Person) -> None:
+    wire = await alice.connects()
+    for room in (1, 2):
+        await wire.resume(room, (await alice.gets(f"/v1/chat/rooms/{room}"))["lastSeq"])
+    name = unique("new")
+    body = {"username": name, "email": f"{name}@example.com", "password": "correct horse"}
+    await chat.asks("POST", "/v1/auth/signup", body, 201)
+    await wire.expect(within_s=1, type=5, action="joined", username=name, chatroomId=1)
+
+
+async def test_a_refused_sign_up_is_told_to_nobody(chat: Chat, alice: Person) -> None:
+    before = (await alice.gets("/v1/chat/rooms/1"))["lastSeq"]
+    body = {"username": alice.username, "email": f"{unique()}@example.com", "password": "correct horse"}
+    await chat.asks("POST", "/v1/auth/signup", body, 409)
+    assert (await alice.gets("/v1/chat/rooms/1"))["lastSeq"] == before
 
 
 async def test_a_new_user_is_in_the_default_rooms(alice: Person) -> None:
@@ -222,14 +268,35 @@ async def test_a_second_room_of_a_name_is_a_conflict_whatever_its_case(alice: Pe
     assert answer["error"]["code"] == "name_taken"
 
 
+@pytest.mark.parametrize(
+    "disguise", ["Gen\u200beral", "Ｇｅｎｅｒａｌ", "GENERAL", "General\u3164", "\u2060g\u00adeneral"]
+)
+async def test_a_room_name_is_taken_whatever_cannot_be_seen(alice: Person, disguise: str) -> None:
+    answer = await alice.asks("POST", "/v1/chat/rooms", {"name": disguise}, 409)
+    assert answer["error"]["code"] == "name_taken"
+    name = unique("Trip Reports")
+    await alice.creates(name)
+    twin = name.replace("Trip Reports", "trip \u00a0 \uff32ep\u200dorts")
+    answer = await alice.asks("POST", "/v1/chat/rooms", {"name": twin}, 409)
+    assert answer["error"]["code"] == "name_taken"
+    await alice.creates(name.replace("Trip Reports", "TripReports"))
+
+
 async def test_of_many_that_create_one_room_one_succeeds(alice: Person) -> None:
     name = unique("race")
+    names = [name, name.upper(), name.replace("race", "ra\u200bce"), name.replace("race", "ｒａｃｅ")]
 
-    async def create(_: int) -> int:
-        async with alice.chat.http.post("/v1/chat/rooms", json={"name": name}, headers=alice.headers) as response:
+    async def create(number: int) -> int:
+        body = {"name": names[number % len(names)]}
+        async with alice.chat.http.post("/v1/chat/rooms", json=body, headers=alice.headers) as response:
             return response.status
 
     assert sorted(await asyncio.gather(*map(create, range(8)))) == [201] + [409] * 7
+
+
+async def test_the_longest_name_has_room_in_the_index(alice: Person) -> None:
+    """U+FDFA alone becomes 18 characters when its width is ignored."""
+    await alice.creates(unique("\ufdfa" * 80))
 
 
 async def test_rooms_are_listed_in_one_order_with_what_is_mine(alice: Person, bob: Person) -> None:

@@ -41,6 +41,9 @@ class RecordingBroker(MemoryBroker):
         self.published.append(body)
 
 
+DEFAULT_ROOMS = (1, 2)  # that an account has joined
+
+
 class Process:
     """What a server has between its writer and its subscribers."""
 
@@ -59,7 +62,12 @@ class Process:
 
     async def room(self, user: int) -> int:
         result = await self.writer.run(
-            "rooms/create", name=unique("room"), topic="", user_id=user, request_id=unique("request")
+            "rooms/create",
+            name=(name := unique("room")),
+            name_key=name,
+            topic="",
+            user_id=user,
+            request_id=unique("request"),
         )
         assert result.event is not None
         return result.event.room_id
@@ -71,7 +79,7 @@ class Process:
         pipe = FakeTransport()
         subscriber = Subscriber(user, pipe, pipe.closed.append, speaks_v2=True, buffer_limit_bytes=1 << 20)
         self.hub.connect(subscriber)
-        self.hub.set_membership(subscriber, known)
+        self.hub.set_membership(subscriber, (*DEFAULT_ROOMS, *known))
         return subscriber, pipe
 
     def listens(self, user: int, room: int, seq: int, *known: int) -> FakeTransport:

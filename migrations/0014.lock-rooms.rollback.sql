@@ -1,0 +1,2 @@
+DROP FUNCTION rooms_are_locked();
+DROP FUNCTION lock_rooms(bigint[]);
