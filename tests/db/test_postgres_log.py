@@ -158,7 +158,7 @@ async def test_what_is_refused_in_a_locked_room_is_not_logged(postgres: Postgres
         await wire.errs("busy", requestId="request-1")
         with pytest.raises(Unavailable) as caught:
             await chat.app[app_keys.WRITER].run(
-                "commands/settle", command_id=None, room_id=other, outcome="answered", body=secret
+                "commands/settle", command_id=None, room_id=other, late_s=60.0, body=secret
             )
         assert caught.value.code == "busy"
     await ann.posts(secret, GENERAL, 201, requestId="request-1")
