@@ -396,6 +396,7 @@ def run_sql(url: str, statement: str) -> None:
 
 
 @pytest.mark.services
+@pytest.mark.timeout(180)  # it starts seven servers, which takes half a minute on a machine of two cores
 def test_private_servers_come_back_with_their_data_when_other_programs_have_their_ports(
     real_checkout: Checkout,
 ) -> None:
