@@ -13,7 +13,7 @@ help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		while IFS='|' read -r target about; do printf '%-24s %s\n' "$$target" "$$about"; done
 
-run: services ## Everything: install, services, migrations, server and bot on http://localhost:8080
+run: services ## Everything: install, services, migrations, server and bot on http://localhost:8080 or the next free port
 	@$(CHAT) db-migrate
 	@exec $(CHAT) run
 

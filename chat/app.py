@@ -8,7 +8,9 @@ import gc
 import logging
 import re
 import resource
+import socket
 import sys
+from collections.abc import Iterator
 
 from aiohttp import web
 
@@ -17,6 +19,7 @@ from chat.errors import OperatorError
 from chat.http import app_keys
 from chat.http.access_log import AccessLogger, redact_malformed_request
 from chat.http.error_middleware import error_middleware
+from chat.http.listening_sockets import listen_on_first_free
 from chat.http.requests import MAX_BODY_BYTES
 from chat.http.routes import ROUTES
 from chat.http.slow_peers import limit_unacknowledged_sends
@@ -24,6 +27,7 @@ from chat.lifecycle import CONTEXTS, disconnect_clients
 
 SHUTDOWN_TIMEOUT_S = 1.0  # for requests still being answered at a stop; the writes among them are answered before
 KEEPALIVE_S = 15.0
+PORT_TRIES = 100  # so many servers on one machine find a port of their own
 GC_GEN0_THRESHOLD = 50_000  # this process has many long-lived objects and few cycles, so collections are made rare
 
 
@@ -48,8 +52,11 @@ def make_app(settings: Settings) -> web.Application:
     return app
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM. Raises `CannotListen`, `ConfigError` and what lifecycle.py raises at the start."""
+def serve(settings: Settings, *, or_next_port: bool = False) -> None:
+    """Serve until SIGINT or SIGTERM. Raises `CannotListen`, `ConfigError` and what lifecycle.py raises at the start.
+
+    or_next_port: if another program has the port, take the next free one.
+    """
     logging.getLogger("aiohttp.server").addFilter(redact_malformed_request)
     _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))  # each socket takes a file; usual are 1,024
@@ -57,18 +64,22 @@ def serve(settings: Settings) -> None:
     gc.set_threshold(GC_GEN0_THRESHOLD)
     app = make_app(settings)
     app.on_startup.append(honour_pending_cancel)
+    web.run_app(
+        app,
+        sock=_listening_sockets(settings, PORT_TRIES if or_next_port else 1),
+        print=_announce,
+        access_log_class=AccessLogger,
+        access_log=logging.getLogger("chat.access"),
+        handle_signals=True,
+        shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+        keepalive_timeout=KEEPALIVE_S,
+    )
+
+
+def _listening_sockets(settings: Settings, tries: int) -> Iterator[socket.socket]:
+    """A generator, because run_app asks for the sockets after the start: until then, no client can connect."""
     try:
-        web.run_app(
-            app,
-            host=settings.host,
-            port=settings.port,
-            print=_announce,
-            access_log_class=AccessLogger,
-            access_log=logging.getLogger("chat.access"),
-            handle_signals=True,
-            shutdown_timeout=SHUTDOWN_TIMEOUT_S,
-            keepalive_timeout=KEEPALIVE_S,
-        )
+        yield from listen_on_first_free(settings.host, range(settings.port, min(settings.port + tries, 65_536)))
     except OSError as error:
         raise CannotListen(
             f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); "

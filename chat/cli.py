@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
         return one
 
     add("run", _run, "server and bot together, until Ctrl-C or SIGTERM")
-    for one in (add("serve", _serve, "the server"), add("bot", _bot, "the stock bot")):
+    serve, bot = add("serve", _serve, "the server"), add("bot", _bot, "the stock bot")
+    serve.add_argument("--or-next-port", action="store_true", help="if PORT is taken, listen on the next free one")
+    for one in (serve, bot):
         one.add_argument("--until-eof", action="store_true", help="stop, as on SIGTERM, when standard input ends")
     add("db-migrate", _db_migrate, "apply new migrations")
     add("db-status", _db_status, "list the migrations")
@@ -54,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace, settings: config.Settings) -> None:
     from chat import supervisor
 
-    sys.exit(supervisor.run(settings))
+    # A port that the user set is the only one; the default makes way for a server that runs already.
+    sys.exit(supervisor.run(settings, or_next_port=not config.is_set("PORT")))
 
 
 def _serve(args: argparse.Namespace, settings: config.Settings) -> None:
@@ -62,7 +65,7 @@ def _serve(args: argparse.Namespace, settings: config.Settings) -> None:
 
     if args.until_eof:
         supervisor.stop_on_stdin_eof()
-    app.serve(settings)
+    app.serve(settings, or_next_port=args.or_next_port)
 
 
 def _bot(args: argparse.Namespace, settings: config.Settings) -> None:

@@ -139,6 +139,11 @@ def load(environ: Mapping[str, str] = os.environ, dotenv: Path | None = Path(".e
     return Settings(**values)
 
 
+def is_set(name: str, environ: Mapping[str, str] = os.environ, dotenv: Path = Path(".env")) -> bool:
+    """Whether the user gave the setting a value, be it the default's. Raises `ConfigError`."""
+    return bool(environ.get(name) or read_dotenv(dotenv).get(name))
+
+
 def read_dotenv(path: Path) -> dict[str, str]:
     """The `NAME=value` lines of a file, {} if there is none. Quotes around a value are taken off.
 

@@ -1,6 +1,6 @@
 """`chat run`: starts the server and the bot as processes, and ends when either does.
 
-    chat run ─┬─ chat serve --until-eof
+    chat run ─┬─ chat serve --until-eof      (and --or-next-port, unless PORT is set)
               └─ chat bot --until-eof      (not with AMQP_URL=memory:, where the bot lives in the server)
 
 A signal goes to both. If this process is killed, their standard input ends, and they stop as on SIGTERM.
@@ -22,15 +22,19 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a super
 GOOD_EXITS = {0, -signal.SIGTERM}  # the latter, when a process had not begun to handle signals
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, *, or_next_port: bool = False) -> int:
     """Start the processes, wait for the end of one, stop the others. Returns the exit status: 0 if a signal asked for
-    the stop and all ended well, else 1. Raises `ConfigError`."""
+    the stop and all ended well, else 1. Raises `ConfigError`.
+
+    or_next_port: if another program has the port, the server takes the next free one.
+    """
     settings.require_jwt_secret()
-    return _Supervisor(["serve"] if settings.uses_memory_broker else ["serve", "bot"]).run()
+    serve = ["serve", "--or-next-port"] if or_next_port else ["serve"]
+    return _Supervisor([serve] if settings.uses_memory_broker else [serve, ["bot"]]).run()
 
 
 class _Supervisor:
-    def __init__(self, commands: list[str]) -> None:
+    def __init__(self, commands: list[list[str]]) -> None:
         self._commands = commands
         self._processes: list[subprocess.Popen[bytes]] = []
         self._signalled: set[int] = set()  # pids: a second signal would cut a stop short
@@ -56,7 +60,7 @@ class _Supervisor:
             # A session of its own: Ctrl-C reaches this process alone, which then stops the others in good order.
             self._processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "chat", command, "--until-eof"], stdin=child_stdin, start_new_session=True
+                    [sys.executable, "-m", "chat", *command, "--until-eof"], stdin=child_stdin, start_new_session=True
                 )
             )
         os.close(child_stdin)

@@ -1,8 +1,9 @@
 """A private PostgreSQL: one folder, one server, one password. Several can run side by side.
 
-folder/url     postgresql://chat:<random>@127.0.0.1:<port>/chat; only its owner may read it
-folder/data    the cluster, owned by the user that the server runs as
-folder/log     the output of the server and of initdb
+folder/url          postgresql://chat:<random>@127.0.0.1:<port>/chat; only its owner may read it
+folder/former-urls  the same on the ports that it had before
+folder/data         the cluster, owned by the user that the server runs as
+folder/log          the output of the server and of initdb
 """
 
 import secrets
@@ -21,6 +22,7 @@ from psycopg2.extensions import parse_dsn
 
 from devtools import packages, processes
 from devtools.processes import ProbeResult, ServiceError
+from devtools.url_file import UrlFile
 
 PORT = 5432
 DEFAULT_URL = f"postgresql://chat:chat@127.0.0.1:{PORT}/chat"  # the credentials to try on the standard port
@@ -57,7 +59,7 @@ class PrivatePostgres:
         self.data = self.folder / "data"
         self.log = self.folder / "log"
         self.wheel = wheel
-        self._url = self.folder / "url"
+        self._url = UrlFile(self.folder)
         self._port = port
 
     def exists(self) -> bool:
@@ -67,7 +69,15 @@ class PrivatePostgres:
     @property
     def url(self) -> str:
         """Its address with its password; "" before the first start."""
-        return self._url.read_text().strip() if self._url.exists() else ""
+        return self._url.read()
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 0
+
+    def has_had(self, url: str) -> bool:
+        """Whether this is its address, or was, before it gave way to another program on its port."""
+        return self._url.has_had(url)
 
     def is_running(self) -> bool:
         return str(self.data) in processes.command_of(self._pid())
@@ -83,7 +93,7 @@ class PrivatePostgres:
     def start(self) -> None:
         """Create the server if it is new and start it unless it runs. Its database exists afterwards.
 
-        Raises `ServiceError`.
+        If another program has its port, it gets another one. Raises `ServiceError`.
         """
         if self.is_running():
             return
@@ -99,12 +109,16 @@ class PrivatePostgres:
         if not self.data.exists():
             self._create(folder, user)
         self._invalidate_pid()
-        # The children of a killed server finish their statements first: two servers must never share a cluster.
-        processes.wait_until(lambda: self._launch(folder, user) or not self._has_orphans(), START_TIMEOUT_S)
+        for _ in range(processes.PORT_TRIES):
+            self._write_url()  # once more, since creating the server takes seconds
+            # The children of a killed server finish their statements first: two servers must never share a cluster.
+            processes.wait_until(lambda: self._launch(folder, user) or not self._has_orphans(), START_TIMEOUT_S)
+            if self.is_running() or self._port or processes.is_free(self.port):
+                break
         if not self.is_running():
             raise ServiceError(f"PostgreSQL does not start. The reason is in {self.log}.")
         if (result := probe(self.url)) is not ProbeResult.ACCEPTED:
-            raise ServiceError(f"PostgreSQL {result.value} the URL in {self._url}. The reason is in {self.log}.")
+            raise ServiceError(f"PostgreSQL {result.value} the URL in {self._url.path}. The reason is in {self.log}.")
 
     def stop(self) -> None:
         """Stop the server. Open transactions are rolled back, committed data is on disk. Raises `ServiceError`."""
@@ -160,8 +174,7 @@ class PrivatePostgres:
         previous = urlsplit(self.url)
         password = previous.password or secrets.token_urlsafe(18)
         port = self._port or processes.free_port(previous.port or PORT)
-        self._url.touch(mode=0o600)
-        self._url.write_text(f"postgresql://chat:{password}@127.0.0.1:{port}/chat\n")
+        self._url.write(f"postgresql://chat:{password}@127.0.0.1:{port}/chat")
 
     def _create(self, folder: Path, user: str | None) -> None:
         """Run initdb in a folder beside `data` and rename it when complete, so that `data` is never half a cluster."""
@@ -182,8 +195,7 @@ class PrivatePostgres:
         new.rename(self.data)
 
     def _launch(self, folder: Path, user: str | None) -> bool:
-        port = urlsplit(self.url).port
-        options = ["-D", self.data, "-l", self.log, "-o", f"-p {port}", "-w", "-t", START_TIMEOUT_S]
+        options = ["-D", self.data, "-l", self.log, "-o", f"-p {self.port}", "-w", "-t", START_TIMEOUT_S]
         return self._run(user, folder / "pg_ctl", "start", *options)
 
     def _run(self, user: str | None, *command: object) -> bool:

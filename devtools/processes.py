@@ -13,6 +13,7 @@ from typing import Any
 from chat.errors import OperatorError
 
 POLL_INTERVAL_S = 0.05
+PORT_TRIES = 10  # of a start: each time, another program took the port between the look at it and the bind
 
 
 class ServiceError(OperatorError):
@@ -47,10 +48,11 @@ def free_port(first: int) -> int:
     The kernel is not asked for one: it chooses from the range of outgoing connections, and one of those could occupy
     the port when the server is started again.
     """
-    return next(port for port in range(first, first + 500) if _is_free(port))
+    return next(port for port in range(first, first + 500) if is_free(port))
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether no program listens on this port of 127.0.0.1. It may be another program's a moment later."""
     if listens("127.0.0.1", port):
         return False  # some systems allow a bind beside a server on 0.0.0.0, so that binding alone proves nothing
     with socket.socket() as probe:

@@ -10,11 +10,16 @@ Each of the two services is the first in this list that is available:
     6  PostgreSQL from a wheel; instead of RabbitMQ `memory:`, the broker inside one process
 
 The choice is written to .env, so that the next run takes step 1. Nothing here removes data.
+
+A URL in .env is the user's wish: if its server does not accept it, that is an error. But the URL of the private server,
+as this module wrote it, says where that server listens. If another program has its port, the private server is started
+on a free one, and .env is corrected.
 """
 
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +36,8 @@ from devtools.processes import ProbeResult, ServiceError, say
 MEMORY_BROKER_URL = "memory:"
 SHARED_STATE_DIR = Path("/var/lib")  # for a private server whose user cannot enter the checkout
 DOTENV_HEADER = (
-    "# Written by `make services`. Edit it: existing lines are kept. docs/operations.md has every setting.\n"
+    "# Written by `make services`. Edit it: existing lines are kept, except for the port of a private server.\n"
+    "# docs/operations.md has every setting.\n"
 )
 
 
@@ -42,6 +48,7 @@ class PrivateServer(Protocol):
 
     @property
     def url(self) -> str: ...
+    def has_had(self, url: str) -> bool: ...
     def exists(self) -> bool: ...
     def is_running(self) -> bool: ...
     def bin(self) -> Path | None: ...
@@ -165,8 +172,7 @@ def down() -> None:
 def resolve_service(spec: ServiceSpec, configured: str | None, checkout: Checkout) -> str:
     """The URL of a running server, chosen in the order that the module's docstring lists. Raises `ServiceError`."""
     if configured:
-        _ensure_running(spec, configured, checkout)
-        return configured
+        return _ensure_running(spec, configured, checkout)
     result = spec.probe(spec.default_url)
     if result is ProbeResult.ACCEPTED:
         say(f"{spec.name} found at {redact_password(spec.default_url)}")
@@ -200,13 +206,34 @@ def add_settings(dotenv: Path, settings: Mapping[str, str]) -> None:
     say(f".env {'written' if is_new else 'completed'}: {', '.join(settings)}")
 
 
-def _ensure_running(spec: ServiceSpec, url: str, checkout: Checkout) -> None:
-    """Check that the configured server answers. Start it again if this checkout started it. Raises `ServiceError`."""
+def replace_setting(dotenv: Path, name: str, old: str, new: str) -> None:
+    """Replace a value in .env. All other text stays, and so do the owner and the mode of the file."""
+    line = re.compile(rf"^((?:export )?[ \t]*{name}[ \t]*=[ \t\"']*){re.escape(old)}(?=[ \t\"'\r]*$)", re.MULTILINE)
+    with dotenv.open("r+", encoding="utf-8", newline="") as file:
+        content = line.sub(lambda match: match[1] + new, file.read())
+        file.seek(0)
+        file.write(content)
+        file.truncate()
+    say(f".env corrected: {name}={redact_password(new)}")
+
+
+def _ensure_running(spec: ServiceSpec, url: str, checkout: Checkout) -> str:
+    """Check that the configured server answers. Start it again if this checkout started it.
+
+    Returns its URL, which is another one if a private server had to give up its port. Raises `ServiceError`.
+    """
     if url == MEMORY_BROKER_URL:
         say(f"no {spec.name}, one process only; to change that, install it and remove {spec.setting} from .env")
-        return
+        return url
     result = spec.probe(url)
-    if result is ProbeResult.SILENT:
+    if result is not ProbeResult.ACCEPTED and _is_private_url(spec, url):
+        _start_private(spec)
+        if spec.private.url != url:
+            say(f"another program has port {urlsplit(url).port}, which was that of the private {spec.name}")
+            replace_setting(checkout.dotenv, spec.setting, url, spec.private.url)
+            url = spec.private.url
+        result = spec.probe(url)
+    elif result is ProbeResult.SILENT:
         if spec.private.exists() and _host_and_port(spec.private.url) == _host_and_port(url):
             _start_private(spec)
         elif spec.compose_service in checkout.compose.started:
@@ -219,6 +246,16 @@ def _ensure_running(spec: ServiceSpec, url: str, checkout: Checkout) -> None:
             f"Start the server or correct the URL. Without {spec.setting}, another server is found or started."
         )
     say(f"{spec.name} answers at {redact_password(url)}")
+    return url
+
+
+def _is_private_url(spec: ServiceSpec, url: str) -> bool:
+    """Whether this is what `up` wrote to .env for the private server, on this port or an earlier one.
+
+    The server's folder knows its URLs. One of which the user has changed a part, or which is in the environment, is the
+    user's.
+    """
+    return spec.private.exists() and spec.private.has_had(url) and not os.environ.get(spec.setting)
 
 
 def _start_private(spec: ServiceSpec) -> str:

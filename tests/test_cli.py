@@ -8,9 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import psycopg2
@@ -24,8 +24,9 @@ from devtools import __main__ as devtools
 from devtools import processes, schema
 from tests.support.client import Chat
 from tests.support.processes import children, free_port
+from tests.support.proxy import Proxy
 from tests.support.server import Process, process
-from tests.support.settings import ROOT, settings_for
+from tests.support.settings import ROOT, as_environment, settings_for
 from tests.support.waiting import PATIENCE_S, eventually
 
 COMMANDS = {
@@ -277,3 +278,88 @@ async def test_with_the_memory_broker_run_starts_the_server_alone(database_url: 
         assert commands(running).keys() == {"serve"}
         running.signal(signal.SIGTERM)
         assert await running.ended() == 0
+
+
+# --- the port -----------------------------------------------------------------------------------------
+
+
+class Run:
+    """`chat run` in a folder of its own, with what it has written to stderr."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.output = ""
+
+    @property
+    def port(self) -> int:
+        """The port in "listening on …"; 0 until it is printed."""
+        found = re.search(r"listening on http://localhost:(\d+),", self.output)
+        return int(found[1]) if found else 0
+
+    async def read(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.output += line.decode()
+
+
+@asynccontextmanager
+async def run_in(folder: Path, settings: config.Settings, **dotenv: str) -> AsyncIterator[Run]:
+    """Start `chat run` in a folder whose .env has these settings, but PORT only if it is in `dotenv`."""
+    folder.mkdir()
+    given = as_environment(dataclasses.replace(settings, amqp_url="memory:"))
+    environ = {name: value for name, value in os.environ.items() if name not in given}
+    del given["PORT"]
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in {**given, **dotenv}.items()))
+    run = Run(
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "chat", "run"),
+            cwd=folder,
+            env={**environ, "PYTHONPATH": str(ROOT)},
+            stderr=asyncio.subprocess.PIPE,
+        )
+    )
+    reader = asyncio.create_task(run.read())
+    try:
+        yield run
+    finally:
+        if run.process.returncode is None:
+            run.process.terminate()
+        await asyncio.wait_for(run.process.wait(), PATIENCE_S)
+        await reader
+
+
+@pytest.mark.slow
+async def test_servers_that_start_at_once_listen_each_on_a_port_of_its_own(database_url: str, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        folders = [tmp_path / str(number) for number in range(6)]
+        runs = [await stack.enter_async_context(run_in(folder, settings_for(database_url))) for folder in folders]
+        await eventually(lambda: all(run.port for run in runs), within_s=4 * PATIENCE_S)
+        assert len({run.port for run in runs}) == len(runs)
+        for run in runs:
+            async with Chat(f"http://127.0.0.1:{run.port}") as chat:
+                assert (await chat.asks("GET", "/health/ready"))["database"] == "ok"
+
+
+async def test_a_default_port_that_is_taken_during_the_start_makes_way_for_the_next(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with Proxy.before(database_url) as proxy, AsyncExitStack() as stack:
+        proxy.refusing = True
+        run = await stack.enter_async_context(run_in(tmp_path / "run", settings_for(proxy.instead_of(database_url))))
+        await eventually(lambda: "waiting for PostgreSQL" in run.output)
+        with suppress(OSError):  # another program of this machine may have it
+            stack.enter_context(socket.create_server(("127.0.0.1", config.Settings.port)))
+        proxy.refusing = False
+        await eventually(lambda: run.port > config.Settings.port)
+        async with Chat(f"http://127.0.0.1:{run.port}") as chat:
+            assert (await chat.asks("GET", "/health/ready"))["database"] == "ok"
+
+
+async def test_a_port_that_the_user_set_makes_no_way_for_another(database_url: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        async with run_in(tmp_path / "run", settings_for(database_url), PORT=str(port)) as run:
+            assert await asyncio.wait_for(run.process.wait(), PATIENCE_S) == 1
+    assert f"chat: cannot listen on 127.0.0.1:{port} (" in run.output
+    assert "choose one with PORT=" in run.output
+    assert "listening on" not in run.output

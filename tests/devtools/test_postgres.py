@@ -55,6 +55,32 @@ def test_it_chooses_a_free_port_and_keeps_its_password(server: PrivatePostgres) 
     assert probe(server.url) is ProbeResult.ACCEPTED
 
 
+def test_another_port_is_taken_if_the_chosen_one_is_lost_before_the_bind(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="chat-test-"))
+    folder.chmod(0o755)
+    postgres = PrivatePostgres(folder / "server")
+    if postgres.bin() is None:
+        pytest.skip("PostgreSQL is not installed")
+    look = processes.free_port
+    chosen: list[int] = []
+
+    def overtaken(first: int) -> int:
+        """Choose a port that another program takes at once. That happens twice: for initdb, and for the start."""
+        chosen.append(taken if len(chosen) < 2 else look(first))
+        return chosen[-1]
+
+    monkeypatch.setattr(processes, "free_port", overtaken)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as rival:
+            taken = rival.getsockname()[1]
+            postgres.start()
+            assert chosen[:2] == [taken, taken] and postgres.port == chosen[2] != taken
+            assert probe(postgres.url) is ProbeResult.ACCEPTED
+    finally:
+        postgres.stop()
+        shutil.rmtree(folder)
+
+
 def test_it_does_not_run_as_root_and_its_data_is_private(server: PrivatePostgres) -> None:
     owner = pwd.getpwuid(server.data.stat().st_uid)
     assert owner.pw_uid == (os.getuid() or pwd.getpwnam(processes.server_user("postgres") or "").pw_uid)

@@ -1,12 +1,19 @@
 """devtools/services.py: which PostgreSQL and RabbitMQ are chosen, and what is written to .env."""
 
 import fcntl
+import shutil
 import socket
+import socketserver
 import stat
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg2
 import pytest
 
 from chat.config import read_dotenv
@@ -29,6 +36,10 @@ class FakeServer:
     running: bool = False
     installed: bool = True
     results: dict[str, ProbeResult] = field(default_factory=dict)
+    former: tuple[str, ...] = ()
+
+    def has_had(self, url: str) -> bool:
+        return url in (self.url, *self.former)
 
     def exists(self) -> bool:
         return self.created
@@ -103,6 +114,89 @@ def test_a_configured_private_server_is_started_again(checkout: Checkout) -> Non
     server = FakeServer(created=True)
     assert services.resolve_service(spec_for(server), PRIVATE, checkout) == PRIVATE
     assert server.running
+
+
+def write_dotenv(checkout: Checkout, amqp_url: str) -> None:
+    checkout.dotenv.write_text(f"PORT=9000\nAMQP_URL={amqp_url}\nJWT_SECRET=mine\n")
+    checkout.dotenv.chmod(0o600)
+
+
+@dataclass
+class EvictedServer(FakeServer):
+    """A private server that starts on another port, because another program has the one that it had."""
+
+    moved: str = PRIVATE.replace("5673", "5674")
+
+    def start(self) -> None:
+        self.former, self.url = (*self.former, self.url), self.moved
+        super().start()
+
+
+@pytest.mark.parametrize("answer", [ProbeResult.SILENT, ProbeResult.REFUSED])
+def test_a_private_server_whose_port_is_taken_moves_and_dotenv_says_where(
+    checkout: Checkout, answer: ProbeResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dotenv(checkout, PRIVATE)
+    server = EvictedServer(created=True, results={PRIVATE: answer})
+    assert services.resolve_service(spec_for(server), PRIVATE, checkout) == server.moved
+    assert checkout.dotenv.read_text() == f"PORT=9000\nAMQP_URL={server.moved}\nJWT_SECRET=mine\n"
+    assert stat.S_IMODE(checkout.dotenv.stat().st_mode) == 0o600
+    printed = capsys.readouterr().out
+    assert "another program has port 5673" in printed
+    assert "AMQP_URL=amqp://chat:***@127.0.0.1:5674/" in printed
+
+
+def test_a_move_that_was_not_written_down_is_written_down_later(checkout: Checkout) -> None:
+    write_dotenv(checkout, PRIVATE)
+    now = PRIVATE.replace("5673", "5674")
+    server = FakeServer(now, created=True, running=True, former=(PRIVATE,), results={now: ProbeResult.ACCEPTED})
+    assert services.resolve_service(spec_for(server), PRIVATE, checkout) == now
+    assert read_dotenv(checkout.dotenv)["AMQP_URL"] == now
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        PRIVATE.replace("secret", "other"),
+        PRIVATE.replace("chat:", "other:"),
+        PRIVATE.replace("5673", "6000"),
+        PRIVATE + "other",
+    ],
+)
+@pytest.mark.parametrize("answer", [ProbeResult.SILENT, ProbeResult.REFUSED])
+def test_a_private_url_that_the_user_has_changed_is_their_wish(
+    checkout: Checkout, edited: str, answer: ProbeResult
+) -> None:
+    write_dotenv(checkout, edited)
+    before = checkout.dotenv.read_text()
+    with pytest.raises(ServiceError, match="AMQP_URL"):
+        services.resolve_service(spec_for(EvictedServer(created=True, results={edited: answer})), edited, checkout)
+    assert checkout.dotenv.read_text() == before
+
+
+def test_a_url_in_the_environment_is_the_users_wish(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_dotenv(checkout, PRIVATE)
+    monkeypatch.setenv("AMQP_URL", PRIVATE)
+    server = EvictedServer(created=True, results={PRIVATE: ProbeResult.REFUSED})
+    with pytest.raises(ServiceError, match="AMQP_URL"):
+        services.resolve_service(spec_for(server), PRIVATE, checkout)
+    assert read_dotenv(checkout.dotenv)["AMQP_URL"] == PRIVATE
+
+
+def test_without_the_folder_of_a_private_server_its_url_is_one_like_others(checkout: Checkout) -> None:
+    write_dotenv(checkout, PRIVATE)
+    server = EvictedServer("", results={PRIVATE: ProbeResult.REFUSED})
+    with pytest.raises(ServiceError, match=r"Without AMQP_URL, another server is found or started"):
+        services.resolve_service(spec_for(server), PRIVATE, checkout)
+    assert not server.created
+
+
+def test_a_setting_is_replaced_and_all_other_text_stays(checkout: Checkout) -> None:
+    lines = "# AMQP_URL={url}\r\nAMQP_URL_2={url}\nexport AMQP_URL='{url}'\t\r\nAMQP_URL = {url} \nAMQP_URL={url}x\nX=é"
+    checkout.dotenv.write_bytes(lines.format(url="a.b").encode())
+    services.replace_setting(checkout.dotenv, "AMQP_URL", "a.b", r"\1")
+    expected = lines.format(url="a.b").replace("'a.b'", r"'\1'").replace("= a.b ", r"= \1 ")
+    assert checkout.dotenv.read_bytes() == expected.encode()
 
 
 def test_the_memory_broker_needs_no_server(checkout: Checkout) -> None:
@@ -262,3 +356,70 @@ def test_an_installation_forbids_starts_and_restores_the_policy(
         with packages.no_service_starts():
             assert "exit 101" in policy.read_text()
         assert (policy.read_text() if policy.exists() else None) == before
+
+
+# --- real private servers -----------------------------------------------------------------------------
+
+
+class HangUp(socketserver.BaseRequestHandler):
+    """A program that is neither PostgreSQL nor RabbitMQ: it closes each connection at once."""
+
+
+@pytest.fixture
+def real_checkout(monkeypatch: pytest.MonkeyPatch) -> Iterator[Checkout]:
+    """A working directory in which both private servers were started, named in .env, and stopped again."""
+    folder = Path(tempfile.mkdtemp(prefix="chat-test-"))
+    folder.chmod(0o755)  # the servers' users have to enter it
+    monkeypatch.chdir(folder)
+    for name in ("DATABASE_URL", "AMQP_URL", "AMQP_PREFIX", "JWT_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    checkout = Checkout(folder)
+    specs = checkout.service_specs()
+    if any(spec.private.bin() is None for spec in specs):
+        pytest.skip("PostgreSQL or RabbitMQ is not installed")
+    try:
+        for spec in specs:
+            spec.private.start()
+        settings = {spec.setting: spec.private.url for spec in specs}
+        services.add_settings(checkout.dotenv, {**settings, "JWT_SECRET": "mine"})
+        run_sql(settings["DATABASE_URL"], "CREATE TABLE kept ()")
+        services.down()
+        yield checkout
+    finally:
+        services.down()
+        shutil.rmtree(folder)
+
+
+def run_sql(url: str, statement: str) -> None:
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+@pytest.mark.services
+@pytest.mark.timeout(180)  # it starts seven servers, which takes half a minute on a machine of two cores
+def test_private_servers_come_back_with_their_data_when_other_programs_have_their_ports(
+    real_checkout: Checkout,
+) -> None:
+    before = read_dotenv(real_checkout.dotenv)
+    ports = {name: urlsplit(before[name]).port for name in ("DATABASE_URL", "AMQP_URL")}
+    other = postgres.PrivatePostgres(real_checkout.services / "of-another-checkout", port=ports["DATABASE_URL"])
+    with socketserver.ThreadingTCPServer(("127.0.0.1", ports["AMQP_URL"] or 0), HangUp) as program:
+        threading.Thread(target=program.serve_forever, daemon=True).start()
+        other.start()
+        try:
+            services.up()
+            after = read_dotenv(real_checkout.dotenv)
+            for name, port in ports.items():
+                assert urlsplit(after[name]).port != port
+                assert urlsplit(after[name])._replace(netloc="") == urlsplit(before[name])._replace(netloc="")
+                assert urlsplit(after[name]).password == urlsplit(before[name]).password
+            assert after["JWT_SECRET"] == "mine"
+            run_sql(after["DATABASE_URL"], "SELECT FROM kept")
+            services.up()  # finds them
+            assert read_dotenv(real_checkout.dotenv) == after
+        finally:
+            other.stop()
+            program.shutdown()
+    services.down()
+    services.up()  # on the ports that were written down
+    assert read_dotenv(real_checkout.dotenv) == after
