@@ -3,24 +3,17 @@
 -- depends: 0013.room-name-keys
 
 -- Locks rooms, in the order of their ids, and tells the later statements of the transaction by rooms_are_locked().
--- False: another transaction held one for longer than lock_timeout; nothing is locked. The lock of a single room is
--- mostly free, and then costs no subtransaction.
+-- False: another transaction held one of them for longer than lock_timeout; nothing is locked.
 CREATE FUNCTION lock_rooms(ids bigint[]) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     locked boolean := false;
 BEGIN
-    IF ids[1] = ALL (ids) THEN
-        PERFORM FROM rooms WHERE id = ids[1] FOR NO KEY UPDATE SKIP LOCKED;
-        locked := FOUND;
-    END IF;
-    IF NOT locked THEN
-        BEGIN
-            PERFORM FROM rooms WHERE id = ANY (ids) ORDER BY id FOR NO KEY UPDATE;
-            locked := true;
-        EXCEPTION WHEN lock_not_available OR query_canceled OR deadlock_detected THEN
-            locked := false;
-        END;
-    END IF;
+    BEGIN
+        PERFORM FROM rooms WHERE id = ANY (ids) ORDER BY id FOR NO KEY UPDATE;
+        locked := true;
+    EXCEPTION WHEN lock_not_available OR query_canceled OR deadlock_detected THEN
+        locked := false;
+    END;
     PERFORM set_config('chat.rooms_are_locked', locked::text, true);
     RETURN locked;
 END

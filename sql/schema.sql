@@ -103,18 +103,12 @@ AS $function$
 DECLARE
     locked boolean := false;
 BEGIN
-    IF ids[1] = ALL (ids) THEN
-        PERFORM FROM rooms WHERE id = ids[1] FOR NO KEY UPDATE SKIP LOCKED;
-        locked := FOUND;
-    END IF;
-    IF NOT locked THEN
-        BEGIN
-            PERFORM FROM rooms WHERE id = ANY (ids) ORDER BY id FOR NO KEY UPDATE;
-            locked := true;
-        EXCEPTION WHEN lock_not_available OR query_canceled OR deadlock_detected THEN
-            locked := false;
-        END;
-    END IF;
+    BEGIN
+        PERFORM FROM rooms WHERE id = ANY (ids) ORDER BY id FOR NO KEY UPDATE;
+        locked := true;
+    EXCEPTION WHEN lock_not_available OR query_canceled OR deadlock_detected THEN
+        locked := false;
+    END;
     PERFORM set_config('chat.rooms_are_locked', locked::text, true);
     RETURN locked;
 END

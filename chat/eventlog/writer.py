@@ -262,8 +262,8 @@ class EventWriter:
 
 
 async def _send(connection: Connection, batch: list[PendingWrite]) -> list[_ResultRow]:
-    """Try once and return the rows. Raises `StatementFailed` or `StatementTimeout`. Marks each write while it is with
-    PostgreSQL."""
+    """Try once, and if a room is locked again, waiting for it. Return the rows. Raises `StatementFailed` or
+    `StatementTimeout`. Marks each write while it is with PostgreSQL."""
     sql, params = batch[0].sql, batch[0].params
     if sql == APPEND:
         params = {
@@ -271,11 +271,16 @@ async def _send(connection: Connection, batch: list[PendingWrite]) -> list[_Resu
             "user_ids": [write.params["user_id"] for write in batch],
             "request_ids": [write.params["request_id"] for write in batch],
             "bodies": [write.params["body"] for write in batch],
+            "locked_ids": list({write.room_id: None for write in batch}),
+            "waits": False,
         }
     for write in batch:
         write.sent = True
     try:
-        return await connection.fetch(sql, _ResultRow, params)
+        rows = await connection.fetch(sql, _ResultRow, params)
+        if sql == APPEND and rows[0].status == LOCKED:
+            rows = await connection.fetch(sql, _ResultRow, {**params, "waits": True})  # dearer: see lock_rooms
+        return rows
     except StatementTimeout:
         for write in batch:
             write.uncertain = True

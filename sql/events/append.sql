@@ -1,17 +1,24 @@
 -- Appends a batch of messages to their rooms' logs and returns a status for each. This is the only way to post.
--- The rooms are locked first, in the order of their ids so that two processes cannot deadlock. The snapshot of the
--- second statement then sees everything that was committed before the locks: duplicates, leaves, numbers. Whether a
--- room is readable is only asked for authors who are not members.
--- Params, four arrays of the same length: room_ids bigint[], user_ids bigint[], request_ids text[] (idempotency keys,
--- never null), bodies text[].
+-- The rooms are locked first. The snapshot of the second statement then sees everything that was committed before the
+-- locks: duplicates, leaves, numbers. Whether a room is readable is only asked for authors who are not members.
+-- To wait for a lock takes a subtransaction, because the error of waiting in vain would have all texts with it in
+-- PostgreSQL's log; and an update of a row that was locked in one makes a MultiXact. Both together are a tenth of an
+-- append. So the first attempt does not wait. It may lock some of the rooms; then nothing is appended, and the end of the
+-- transaction gives them back, since to wait for the rest would be to wait out of order.
+-- Params: room_ids bigint[], user_ids bigint[], request_ids text[] (idempotency keys, never null), bodies text[], of the
+-- same length; locked_ids bigint[], each of the rooms once; waits boolean.
 -- Returns: n (the 1-based position of the input), status, and the columns of an event; by n, a join before its message.
 -- status:
 -- `new`: appended. A member event with the n of a message: its author was not in the public room and joined it.
 -- `duplicate`: the request_id is known; the event is the original.
 -- `reused`: the request_id belongs to another text or to a command. `not_found`: the author cannot see such a room.
--- `archived`: the room takes no more messages. `locked`: another transaction has kept one of the rooms locked, and
--- nothing was appended anywhere. For these four the event is null.
-SELECT lock_rooms(%(room_ids)s::bigint[]);
+-- `archived`: the room takes no more messages. `locked`: another transaction has one of the rooms locked, or
+-- without `waits` one does not exist; nothing was appended anywhere. For these four the event is null.
+SELECT set_config('chat.rooms_are_locked', (CASE
+    WHEN %(waits)s::boolean THEN lock_rooms(%(locked_ids)s::bigint[])
+    ELSE cardinality(%(locked_ids)s::bigint[]) = (SELECT count(*) FROM (
+        SELECT FROM rooms WHERE id = ANY (%(locked_ids)s::bigint[]) FOR NO KEY UPDATE SKIP LOCKED) AS free)
+END)::text, true);
 
 WITH requests AS (
     SELECT n, room_id, user_id, request_id, body,

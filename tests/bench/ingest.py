@@ -110,5 +110,7 @@ def append_script(room: int, user: int) -> str:
         user_ids="ARRAY[:user]",
         request_ids="ARRAY[gen_random_uuid()::text]",
         bodies=f"ARRAY['{text}']",
+        locked_ids="ARRAY[:room]",
+        waits="true",
     )
     return f"\\set n random(0, {SENDERS - 1})\n\\set room {room} + :n % {ROOMS}\n\\set user {user} + :n\n{append}"

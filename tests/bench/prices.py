@@ -14,7 +14,7 @@ from tests.bench.figures import Figures
 ROWS = 256
 BATCHES = 60
 OPTIONS = "-c synchronous_commit=off -c jit=off -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
-PARAMS = ("room_ids", "user_ids", "request_ids", "bodies")
+PARAMS = ("room_ids", "user_ids", "request_ids", "bodies", "locked_ids", "waits")
 
 WITHOUT = {
     "as it is": "",
@@ -89,6 +89,8 @@ def price(env: Environment, sql: str, rooms: list[int], users: list[int], name: 
                     "user_ids": [users[n % len(users)] for n in range(ROWS)],
                     "request_ids": [f"{name} {batch} {n}" for n in range(ROWS)],
                     "bodies": ["message".ljust(100, ".")] * ROWS,
+                    "locked_ids": rooms,
+                    "waits": False,
                 },
             )
         spent = machine.cpu_s([pid])[pid] - before
