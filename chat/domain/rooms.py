@@ -9,7 +9,7 @@ from chat.eventlog.refusals import no_such_room
 from chat.eventlog.writer import EventWriter
 from chat.protocol.text import MAX_ROOM_NAME_CHARS, MAX_TOPIC_CHARS, clean_line
 
-MAX_BATCH = 20  # users whose rooms one query reads: its rows come in one tick of the loop
+MAX_BATCH = 20  # users whose rooms one query reads
 
 
 class Room(NamedTuple):
@@ -38,17 +38,73 @@ class JoinedRoom(NamedTuple):
     read_message_no: int
 
 
-async def list_visible(db: Database, user_id: int) -> list[Room]:
-    """The public rooms and the user's own, by id."""
-    return await db.fetch_all("rooms/list_visible", Room, user_id=user_id, room_id=None)
+class RoomCursor(NamedTuple):
+    """The place in a list of rooms after which a page begins.
+
+    room_id: the last room of the page before; None at the beginning of the list
+    is_own: whether it was listed as one of the user's own; None to ask whether it is one now
+    began_us: when the list began, in microseconds since 1970; None for now
+    """
+
+    room_id: int | None = None
+    is_own: bool | None = None
+    began_us: int | None = None
+
+
+class RoomPage(NamedTuple):
+    """A page of a list of rooms as finished JSON, and where the next one begins, if there is one."""
+
+    rooms: bytes
+    next: RoomCursor | None
+
+
+class _PageRow(NamedTuple):
+    rooms: str
+    has_more: bool
+    last_id: int | None
+    last_is_own: bool | None
+    began_us: int
 
 
 async def get(db: Database, user_id: int, room_id: int) -> Room:
     """A room that the user may read. Raises `NotFound`."""
-    room = await db.fetch_one("rooms/list_visible", Room, user_id=user_id, room_id=room_id)
+    room = await db.fetch_one("rooms/get", Room, user_id=user_id, room_id=room_id)
     if room is None:
         raise no_such_room()
     return room
+
+
+class RoomDirectory:
+    """Lists the rooms that users may read: the public ones and their own, these first.
+
+    Users who ask for long lists all the time wait for each other and for nobody else: only two pages are made at a
+    time, in PostgreSQL, and equal requests that wait together share one.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._loader: BatchLoader[tuple[int, RoomCursor, int], RoomPage] = BatchLoader(self._load, max_batch_size=1)
+
+    async def list_page(self, user_id: int, cursor: RoomCursor, limit: int) -> RoomPage:
+        """At most `limit` rooms after the cursor."""
+        return await self._loader.load((user_id, cursor, limit))
+
+    async def _load(self, keys: list[tuple[int, RoomCursor, int]]) -> dict[tuple[int, RoomCursor, int], RoomPage]:
+        return {key: await self._read(*key) for key in keys}
+
+    async def _read(self, user_id: int, cursor: RoomCursor, limit: int) -> RoomPage:
+        row = await self._db.fetch_one(
+            "rooms/list_page",
+            _PageRow,
+            user_id=user_id,
+            after=cursor.room_id,
+            is_own=cursor.is_own,
+            began_us=cursor.began_us,
+            limit=limit,
+        )
+        assert row is not None
+        following = RoomCursor(row.last_id, row.last_is_own, row.began_us) if row.has_more else None
+        return RoomPage(row.rooms.encode(), following)
 
 
 class RoomListLoader:

@@ -1,6 +1,7 @@
 """chat/db/migrations.py and devtools/schema.py: migrations up and down, and resets from the dump."""
 
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -18,6 +19,7 @@ from chat.db.migrations import SchemaError
 from devtools import schema
 from tests.support.processes import free_port
 from tests.support.settings import ROOT
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,32 @@ def test_a_rollback_of_rows_in_use_is_refused_and_destroys_nothing(url: str) -> 
     assert [name for name, applied in migrations.status(url) if not applied] == later
     assert shape(url) == before
     assert ask(url, "SELECT count(*) FROM members") == [(1,)]
+
+
+def roll_back_to(url: str, name: str) -> None:
+    """Apply all migrations, then roll back those after the named one."""
+    migrations.apply(url)
+    names = migrations.migration_names()
+    migrations.rollback(url, len(names) - names.index(name) - 1)
+
+
+def test_members_are_counted_with_those_that_join_meanwhile(url: str) -> None:
+    roll_back_to(url, "0011.shared-sql")
+    ask(url, "INSERT INTO users (id, username, email, is_bot) SELECT n, n, n, true FROM generate_series(100, 102) AS n")
+    ask(url, "INSERT INTO rooms (id, name) VALUES (10, 'empty')")
+    ask(url, "INSERT INTO members (room_id, user_id) VALUES (1, 100), (1, 101), (2, 100)")
+    with closing(psycopg2.connect(url)) as joining, ThreadPoolExecutor(1) as thread:
+        with joining.cursor() as cursor:
+            cursor.execute("INSERT INTO members (room_id, user_id) VALUES (1, 102)")
+        applying = thread.submit(migrations.apply, url)
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        deadline = time.monotonic() + PATIENCE_S
+        while not applying.done() and not ask(url, waiting):
+            assert time.monotonic() < deadline, "the migration neither waits nor ends"
+        assert not applying.done()
+        joining.commit()
+        applying.result(PATIENCE_S)
+    assert ask(url, "SELECT id, member_count FROM rooms ORDER BY id") == [(1, 3), (2, 1), (10, 0)]
 
 
 def test_processes_that_migrate_at_the_same_time_do_it_once(url: str) -> None:
