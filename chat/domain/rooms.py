@@ -27,15 +27,22 @@ class Room(NamedTuple):
     read_message_no: int
 
 
-class JoinedRoom(NamedTuple):
-    """A room of a user, as a new connection needs it."""
+class JoinedRooms(NamedTuple):
+    """The rooms of a user that are not archived, as a new connection needs them.
 
+    last_seqs: by room, in the order of their ids, the number of its last event
+    hello_rooms: the rooms of the hello as finished JSON
+    """
+
+    last_seqs: dict[int, int]
+    hello_rooms: bytes
+
+
+class _JoinedRow(NamedTuple):
     user_id: int
-    room_id: int
-    name: str
-    last_seq: int
-    last_message_no: int
-    read_message_no: int
+    room_ids: list[int]
+    last_seqs: list[int]
+    hello_rooms: str
 
 
 class RoomCursor(NamedTuple):
@@ -112,16 +119,17 @@ class RoomListLoader:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._loader: BatchLoader[int, list[JoinedRoom]] = BatchLoader(self._load, max_batch_size=MAX_BATCH)
+        self._loader: BatchLoader[int, JoinedRooms] = BatchLoader(self._load, max_batch_size=MAX_BATCH)
 
-    async def load(self, user_id: int) -> list[JoinedRoom]:
-        """The rooms of a user that are not archived, by id."""
+    async def load(self, user_id: int) -> JoinedRooms:
+        """The rooms of a user. Callers that share a query share the result."""
         return await self._loader.load(user_id)
 
-    async def _load(self, user_ids: list[int]) -> dict[int, list[JoinedRoom]]:
-        found: dict[int, list[JoinedRoom]] = {user_id: [] for user_id in user_ids}
-        for room in await self._db.fetch_all("rooms/list_joined", JoinedRoom, user_ids=user_ids):
-            found[room.user_id].append(room)
+    async def _load(self, user_ids: list[int]) -> dict[int, JoinedRooms]:
+        found = {user_id: JoinedRooms({}, b"[]") for user_id in user_ids}
+        for row in await self._db.fetch_all("rooms/list_joined", _JoinedRow, user_ids=user_ids):
+            last_seqs = dict(zip(row.room_ids, row.last_seqs, strict=True))
+            found[row.user_id] = JoinedRooms(last_seqs, row.hello_rooms.encode())
         return found
 
 

@@ -153,7 +153,7 @@ class HelloFrame(Frame, tag=FrameType.HELLO.value):
     user: HelloUser
     connection: str
     epoch: str
-    rooms: list[HelloRoom]
+    rooms: list[HelloRoom] | msgspec.Raw  # the server has them as finished JSON
     limits: HelloLimits
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -29,19 +30,24 @@ class Here:
         self.gaps: list[int] = []
         self.hub.on_gap = self.gaps.append
 
-    def socket(self, user: int = ALICE, *, v2: bool = True, cap: int = 10_000) -> tuple[Subscriber, FakeTransport]:
+    def socket(
+        self, user: int = ALICE, rooms: dict[int, int] | None = None, *, v2: bool = True, cap: int = 10_000
+    ) -> tuple[Subscriber, FakeTransport]:
         pipe = FakeTransport()
         closed: Callable[[CloseCode], None] = pipe.closed.append
         socket = Subscriber(user, pipe, closed, speaks_v2=v2, buffer_limit_bytes=cap)
         self.hub.connect(socket)
-        self.hub.set_membership(socket, ())
+        self.hub.set_membership(socket, rooms or {})
         return socket, pipe
 
     def live(self, user: int = ALICE, seq: int = 0, **options: Any) -> FakeTransport:
-        socket, pipe = self.socket(user, **options)
-        self.hub.set_membership(socket, [ROOM])
-        self.hub.join(socket, ROOM, seq)
-        return pipe
+        return self.listens(user, seq, **options)[1]
+
+    def listens(self, user: int = ALICE, seq: int = 0, **options: Any) -> tuple[Subscriber, FakeTransport]:
+        socket, pipe = self.socket(user, {ROOM: seq}, **options)
+        if socket.speaks_v2:
+            self.hub.join(socket, ROOM, seq)
+        return socket, pipe
 
     def deliver(self, *events: Event) -> None:
         for event in events:
@@ -153,8 +159,7 @@ async def test_a_join_elsewhere_makes_every_socket_of_the_user_live(here: Here) 
 
 
 async def test_a_room_that_is_known_stays_silent_until_it_is_resumed(here: Here) -> None:
-    socket, pipe = here.socket(ALICE)
-    here.hub.set_membership(socket, [ROOM])
+    pipe = here.socket(ALICE, {ROOM: 4})[1]
     here.deliver(membership(ROOM, 5, ALICE, "joined"), line(ROOM, 6))
     await asyncio.sleep(0)
     assert pipe.payloads == []
@@ -185,9 +190,11 @@ async def test_a_leave_is_the_last_that_is_heard(here: Here) -> None:
 async def test_a_room_knows_what_never_passed_by_here(here: Here) -> None:
     here.live(ALICE, seq=5)
     here.says(6, 7)
-    assert here.hub.opened_after(ROOM, 4)
-    assert not here.hub.opened_after(ROOM, 5) and not here.hub.opened_after(ROOM, 6)
-    assert not here.hub.opened_after(99, 0)
+    assert here.hub.opened_after({99: 0, ROOM: 4})
+    assert not here.hub.opened_after({ROOM: 5}) and not here.hub.opened_after({ROOM: 6})
+    assert not here.hub.opened_after({99: 0})
+    assert here.hub.behind({ROOM: 8, 99: 9}) == [ROOM]
+    assert here.hub.behind({ROOM: 7}) == []
 
 
 async def test_a_join_that_comes_after_its_leave_is_too_late(here: Here) -> None:
@@ -214,6 +221,87 @@ async def test_what_changes_before_the_first_look_only_says_look_again(here: Her
     await asyncio.sleep(0)
     assert socket.membership_changed and pipe.payloads == []
     assert here.hub.last_sent_seq(ROOM) is None
+
+
+# --- connections of the original's language share what they are live in ------------------------------
+
+
+async def test_two_of_one_user_hear_the_same_from_when_each_began(here: Here) -> None:
+    first = here.live(ALICE, v2=False)
+    here.says(1)
+    second = here.live(ALICE, seq=1, v2=False)  # in the tick in which 1 still waits to be written
+    here.says(2)
+    await asyncio.sleep(0)
+    assert (first.seqs(ROOM), second.seqs(ROOM)) == ([1, 2], [2])
+
+
+async def test_the_first_that_goes_takes_nothing_from_the_second(here: Here) -> None:
+    (first, gone), second = here.listens(ALICE, v2=False), here.live(ALICE, v2=False)
+    here.hub.disconnect(first)
+    here.hub.disconnect(first)
+    here.says(1)
+    await asyncio.sleep(0)
+    assert (gone.payloads, second.seqs(ROOM)) == ([], [1])
+
+
+async def test_a_slow_one_is_cut_and_the_other_of_its_user_is_not(here: Here) -> None:
+    slow, quick = here.live(ALICE, v2=False, cap=100), here.live(ALICE, v2=False, cap=100)
+    slow.stuck = True
+    for seq in range(1, 5):
+        here.says(seq)
+        await asyncio.sleep(0)
+    assert slow.aborted and not quick.aborted
+    assert quick.seqs(ROOM) == [1, 2, 3, 4]
+
+
+async def test_a_leave_and_a_join_count_for_all_of_the_user(here: Here) -> None:
+    pipes = [here.live(ALICE, v2=False) for _ in range(2)]
+    bob = here.live(BOB, v2=False)
+    here.deliver(line(ROOM, 1), membership(ROOM, 2, ALICE, "left"), line(ROOM, 3))
+    here.deliver(membership(ROOM, 4, ALICE, "joined"), line(ROOM, 5))
+    await asyncio.sleep(0)
+    assert [pipe.seqs(ROOM) for pipe in (*pipes, bob)] == [[1, 5], [1, 5], [1, 3, 5]]
+
+
+async def test_one_that_knows_other_rooms_is_live_in_those_alone(here: Here) -> None:
+    here.socket(ALICE, {8: 0})  # chat.v2: live nowhere
+    old, new = here.socket(ALICE, {8: 0}, v2=False)[1], here.socket(ALICE, {ROOM: 0, 8: 0}, v2=False)[1]
+    here.deliver(line(ROOM, 1), line(8, 1))
+    await asyncio.sleep(0)
+    assert (old.seqs(ROOM), old.seqs(8)) == ([], [1])
+    assert (new.seqs(ROOM), new.seqs(8)) == ([1], [1])
+
+
+async def test_the_last_that_goes_closes_its_rooms(here: Here) -> None:
+    sockets = [here.socket(ALICE, {ROOM: 0, 8: 3}, v2=v2)[0] for v2 in (True, False, False)]
+    assert here.hub.positions() == ([ROOM, 8], [0, 3])
+    for socket in sockets[1:]:
+        here.hub.disconnect(socket)
+    assert here.hub.positions() == ([], [])
+    again = here.live(ALICE, seq=4, v2=False)
+    here.says(5)
+    await asyncio.sleep(0)
+    assert again.seqs(ROOM) == [5]
+
+
+async def test_what_connections_keep_does_not_grow_with_the_rooms_of_their_user(here: Here) -> None:
+    rooms = dict.fromkeys(range(1, 2_001), 0)
+
+    def bytes_of_fifty(*, v2: bool) -> int:
+        before = tracemalloc.get_traced_memory()[0]
+        fifty = [here.socket(ALICE, rooms, v2=v2)[0] for _ in range(50)]
+        taken = tracemalloc.get_traced_memory()[0] - before
+        assert all(each.is_live(1) is not v2 for each in fifty)
+        return taken
+
+    kept = here.socket(ALICE, rooms, v2=False)[0]
+    tracemalloc.start()
+    try:
+        taken = [bytes_of_fifty(v2=False), bytes_of_fifty(v2=True)]
+    finally:
+        tracemalloc.stop()
+    assert kept.is_live(2_000)
+    assert max(taken) < 50 * 2_000  # a byte for each room would be more
 
 
 # --- the end ------------------------------------------------------------------------------------------

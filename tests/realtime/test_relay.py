@@ -70,7 +70,7 @@ class Process:
         pipe = FakeTransport()
         socket = Subscriber(user, pipe, pipe.closed.append, speaks_v2=True, buffer_limit_bytes=1 << 20)
         self.hub.connect(socket)
-        self.hub.set_membership(socket, known)
+        self.hub.set_membership(socket, dict.fromkeys(known, 0))
         return socket, pipe
 
     def listens(self, user: int, room: int, seq: int, *known: int) -> FakeTransport:
