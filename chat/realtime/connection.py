@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 from aiohttp import WSMessage, WSMsgType
 
 from chat.auth.tokens import Identity, Tokens
@@ -29,7 +28,7 @@ from chat.errors import BadRequest, ChatError, RateLimited
 from chat.eventlog.reader import EventReader
 from chat.eventlog.writer import EventWriter
 from chat.protocol.close_codes import CloseCode
-from chat.protocol.codec import encode, salvage_ids
+from chat.protocol.codec import FinishedJson, encode, salvage_ids
 from chat.protocol.frames import (
     MAX_FRAME_BYTES,
     MAX_IN_FLIGHT_WRITES,
@@ -223,27 +222,33 @@ class ClientConnection:
     # --- the beginning --------------------------------------------------------------------------------
 
     async def subscribe_initial(self) -> None:
-        """Send the hello; or for the original's clients, make all their rooms live at once."""
-        rooms = await self._load_rooms()
-        if len(rooms.hello_rooms) > KERNEL_SEND_BUFFER_BYTES and self.speaks_v2:
-            del rooms  # those who wait for their turn hold nothing
-            return await self._send_large_hello()
-        if self._close_timer is None:
-            self.backend.hub.set_membership(self.subscriber, rooms.last_seqs)
-            if self.speaks_v2:
-                self.send(self._hello(rooms))
+        """Send the hello; or for the original's clients, make all their rooms live at once.
 
-    async def _send_large_hello(self) -> None:
-        """Send the hello when it is its turn, and let it have its turn until the peer has taken it.
-
-        Otherwise hundreds of connections that come back at once would have a megabyte each in the memory of the server.
+        A large hello has a turn until its peer has read it. Otherwise hundreds of connections that come back at once
+        would have a megabyte each in the memory of the server.
         """
-        async with self.backend.large_hellos:
-            rooms = await self._load_rooms()
-            if self._close_timer is None:
-                self.backend.hub.set_membership(self.subscriber, rooms.last_seqs)
+        rooms = await self._load_rooms()
+        if not self.speaks_v2 or len(rooms.hello_rooms) <= KERNEL_SEND_BUFFER_BYTES:
+            if self._set_membership(rooms) and self.speaks_v2:
+                self.send(self._hello(rooms))
+            return
+        turns = self.backend.large_hellos
+        waits = turns.locked()
+        if waits:
+            del rooms  # a connection that waits holds nothing, and reads anew what may have changed
+        async with turns:
+            if waits:
+                rooms = await self._load_rooms()
+            if self._set_membership(rooms):
                 with suppress(ConnectionError, TimeoutError):
                     await asyncio.wait_for(self.send_and_drain(self._hello(rooms)), LARGE_HELLO_TURN_S)
+
+    def _set_membership(self, rooms: JoinedRooms) -> bool:
+        """Tell the hub the rooms of the user, unless the connection is closing."""
+        if self._close_timer is not None:
+            return False
+        self.backend.hub.set_membership(self.subscriber, rooms.last_seqs)
+        return True
 
     async def _load_rooms(self) -> JoinedRooms:
         """The rooms of the user, in a state from which the hub can go on."""
@@ -262,7 +267,7 @@ class ClientConnection:
             user=HelloUser(identity.user_id, identity.username, identity.email),
             connection=self.id,
             epoch=self.backend.tokens.epoch,
-            rooms=msgspec.Raw(rooms.hello_rooms),
+            rooms=FinishedJson(rooms.hello_rooms),
             limits=HelloLimits(
                 MAX_FRAME_BYTES,
                 MAX_MESSAGE_CHARS,

@@ -388,6 +388,7 @@ class InterleavingMachine(RuleBasedStateMachine):
             self.every_socket_hears_a_dense_run()
             for client in self.clients:
                 client.check_the_end()
+            self.notifications.clear()  # what has not come by now is lost
             self._say_a_last_word()
         finally:
             for client in self.clients:

@@ -128,6 +128,18 @@ async def test_a_gap_is_read_from_the_log(process: Process, monkeypatch: pytest.
     await eventually(lambda: pipe.seqs(room) == list(range(2, 13)))
 
 
+async def test_the_poll_finds_every_room_that_is_behind(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POLL_ROOMS", 2)
+    alice = await process.person()
+    rooms = [await process.room(alice) for _ in range(5)]
+    pipes = [process.listens(alice, room, 1, *rooms) for room in rooms]
+    for room in rooms:
+        await process.says(room, alice)
+    await process.relay.poll()
+    for room, pipe in zip(rooms, pipes, strict=True):
+        await eventually(lambda room, pipe: pipe.seqs(room) == [2], room, pipe)
+
+
 async def test_whoever_asks_for_a_repair_meanwhile_gets_the_same(process: Process) -> None:
     alice = await process.person()
     room = await process.room(alice)
