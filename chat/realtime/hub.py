@@ -22,32 +22,6 @@ REORDER_WAIT_S = 0.05  # two processes overtake one another in normal running; t
 REORDER_BUFFER_EVENTS = 1_000  # events that a room holds back while it waits for a gap; the rest is read again
 
 
-class _RoomChannel:
-    """A room with live connections here.
-
-    seq: the last number sent
-    opened_at_seq: the number at which this process began to follow the room
-    v2: the live subscribers that speak chat.v2
-    plain: the memberships whose listeners are live here, which speak the original's language
-    reorder_buffer: by seq, the events that wait for a gap; None while there is none
-
-    A connection may open ten thousand of these in one tick, so what few of them need is not made for all.
-    """
-
-    __slots__ = ("opened_at_seq", "plain", "reorder_buffer", "reorder_timer", "seq", "v2")
-
-    def __init__(self, seq: int) -> None:
-        self.opened_at_seq = self.seq = seq
-        self.plain: set[Membership] = set()
-        self.v2: set[Subscriber] = set()
-        self.reorder_buffer: dict[int, Notification] | None = None
-        self.reorder_timer: asyncio.TimerHandle | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.plain and not self.v2
-
-
 class _Outgoing:
     """The frames of this tick for a room, by the language that its subscribers speak."""
 
@@ -56,6 +30,34 @@ class _Outgoing:
     def __init__(self) -> None:
         self.plain: list[bytes] = []
         self.v2: list[bytes] = []
+
+
+class _RoomChannel:
+    """A room with live connections here.
+
+    seq: the last number sent
+    opened_at_seq: the number at which this process began to follow the room
+    v2: the live subscribers that speak chat.v2
+    plain: the memberships whose listeners are live here, which speak the original's language
+    outgoing: the frames of this tick; None until the first
+    reorder_buffer: by seq, the events that wait for a gap; None while there is none
+
+    A connection may open ten thousand of these in one tick, so what few of them need is not made for all.
+    """
+
+    __slots__ = ("opened_at_seq", "outgoing", "plain", "reorder_buffer", "reorder_timer", "seq", "v2")
+
+    def __init__(self, seq: int) -> None:
+        self.opened_at_seq = self.seq = seq
+        self.plain: set[Membership] = set()
+        self.v2: set[Subscriber] = set()
+        self.outgoing: _Outgoing | None = None
+        self.reorder_buffer: dict[int, Notification] | None = None
+        self.reorder_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.plain and not self.v2
 
 
 class Hub:
@@ -68,7 +70,7 @@ class Hub:
         self.on_gap: Callable[[int], object] = lambda room_id: None
         self._channels: dict[int, _RoomChannel] = {}
         self._users: dict[int, set[Subscriber]] = {}
-        self._outgoing: dict[_RoomChannel, _Outgoing] = {}  # what is written at the end of this tick
+        self._dirty: list[_RoomChannel] = []  # with something to write at the end of this tick
 
     # --- who is here ----------------------------------------------------------------------------------
 
@@ -284,23 +286,26 @@ class Hub:
                 subscriber.write(data)
 
     def _queue_frame(self, channel: _RoomChannel, kind: int, frame: bytes) -> None:
-        outgoing = self._outgoing.get(channel)
+        outgoing = channel.outgoing
         if outgoing is None:
-            if not self._outgoing:
+            outgoing = channel.outgoing = _Outgoing()
+        if not outgoing.v2:
+            if not self._dirty:
                 asyncio.get_running_loop().call_soon(self._flush)
-            outgoing = self._outgoing[channel] = _Outgoing()
+            self._dirty.append(channel)
         data = text_frame(frame)
         outgoing.v2.append(data)
         if kind == FrameType.MESSAGE:
             outgoing.plain.append(data)
 
     def _flush(self) -> None:
-        for channel in list(self._outgoing):
+        channels, self._dirty = self._dirty, []
+        for channel in channels:
             self._flush_channel(channel)
 
     def _flush_channel(self, channel: _RoomChannel) -> None:
-        outgoing = self._outgoing.pop(channel, None)
-        if outgoing is None:
+        outgoing = channel.outgoing
+        if outgoing is None or not outgoing.v2:
             return
         if channel.v2:
             data = _joined(outgoing.v2)
@@ -311,6 +316,8 @@ class Hub:
             for membership in channel.plain:
                 for subscriber in membership.listeners:
                     subscriber.write(data)
+        outgoing.v2.clear()
+        outgoing.plain.clear()
 
 
 def _joined(frames: list[bytes]) -> bytes:
