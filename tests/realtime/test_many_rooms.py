@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
@@ -13,6 +14,7 @@ import pytest
 
 from chat.db.pool import Database
 from chat.domain.rooms import RoomCursor, RoomDirectory, RoomListLoader
+from chat.http import app_keys as keys
 from chat.protocol.close_codes import CloseCode
 from chat.realtime import connection as module
 from chat.realtime.hub import Hub
@@ -22,6 +24,7 @@ from tests.support.client import Person
 from tests.support.fake_transport import FakeTransport
 from tests.support.server import InProcessServer, serving
 from tests.support.settings import settings_for
+from tests.support.waiting import eventually
 from tests.support.websocket_bytes import upgrade_request
 
 ROOMS = 10_000
@@ -95,9 +98,13 @@ async def test_a_peer_that_does_not_read_its_hello_keeps_others_waiting_for_its_
     async with serving(settings_for(crowded_url, amqp_url="memory:")) as server:
         ann, bob = await server.sign_up("ann"), await server.sign_up("bob")
         await join_all(crowded_url, ann.id)
-        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(server.base_url).port)
+        backend = server.app[keys.BACKEND]
+        peer = socket.create_connection(("127.0.0.1", urlsplit(server.base_url).port))
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)  # else the kernel takes a megabyte for it
+        reader, writer = await asyncio.open_connection(sock=peer)
         writer.write(upgrade_request(token=ann.token))
         await reader.readuntil(b"\r\n\r\n")
+        await eventually(backend.large_hellos.locked)
         hellos = asyncio.gather(*(ann.connects() for _ in range(4)))
         await asyncio.wait_for(bob.connects(), 10)  # a small hello waits for nobody
         for wire in await hellos:
