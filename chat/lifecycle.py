@@ -19,7 +19,7 @@ from chat.broker.factory import make_broker
 from chat.db import migrations
 from chat.db.errors import DatabaseError, StatementFailed, Unreachable
 from chat.db.pool import Database
-from chat.domain.rooms import RoomListLoader
+from chat.domain.rooms import RoomDirectory, RoomListLoader
 from chat.domain.slash_commands import SlashCommands
 from chat.errors import OperatorError, OutcomeUnknown, Unavailable
 from chat.eventlog import writer
@@ -53,6 +53,7 @@ async def database_context(app: web.Application) -> AsyncIterator[None]:
     try:
         await _check_schema(db)
         app[app_keys.READER] = EventReader(db)
+        app[app_keys.ROOMS] = RoomDirectory(db)
         yield
     finally:
         await db.close()

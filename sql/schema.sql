@@ -13,6 +13,8 @@
 --   0012.command-limits
 --   0013.room-name-keys
 --   0014.lock-rooms
+--   0015.member-counts
+--   0016.count-members
 
 SET check_function_bodies = off;
 
@@ -80,8 +82,10 @@ CREATE TABLE rooms (
     last_seq bigint NOT NULL DEFAULT 0,
     last_message_no bigint NOT NULL DEFAULT 0,
     name_key text,
+    member_count integer NOT NULL DEFAULT 0,
     CONSTRAINT rooms_pkey PRIMARY KEY (id),
     CONSTRAINT rooms_kind_known CHECK ((kind = ANY (ARRAY['public'::text, 'private'::text, 'direct'::text]))),
+    CONSTRAINT rooms_member_count_counts CHECK ((member_count >= 0)),
     CONSTRAINT rooms_messages_are_events CHECK (((last_message_no >= 0) AND (last_message_no <= last_seq)))
 );
 
@@ -190,6 +194,8 @@ CREATE INDEX members_joined_at ON members USING btree (joined_at) WHERE (joined_
 
 CREATE INDEX members_user_id ON members USING btree (user_id, room_id);
 
+CREATE INDEX rooms_default ON rooms USING btree (id) WHERE is_default;
+
 CREATE UNIQUE INDEX rooms_name_key ON rooms USING btree (lower(upper(name))) WHERE (kind = 'public'::text);
 
 CREATE UNIQUE INDEX rooms_name_key_key ON rooms USING btree (name_key) WHERE (kind = 'public'::text);
@@ -198,7 +204,7 @@ CREATE UNIQUE INDEX users_email_key ON users USING btree (lower(upper(email)));
 
 CREATE UNIQUE INDEX users_username_key ON users USING btree (lower(username));
 
-CREATE FUNCTION append_event(room bigint, author bigint, kind smallint, target bigint, body text, data jsonb, request_id text)
+CREATE FUNCTION append_event(room bigint, author bigint, kind smallint, target bigint, body text, data jsonb, request_id text, member_change integer DEFAULT 0)
  RETURNS event_rows
  LANGUAGE plpgsql
 AS $function$
@@ -208,7 +214,8 @@ DECLARE
     event event_rows;
 BEGIN
     UPDATE rooms AS r
-    SET last_seq = r.last_seq + 1, last_message_no = r.last_message_no + is_message::int
+    SET last_seq = r.last_seq + 1, last_message_no = r.last_message_no + is_message::int,
+        member_count = r.member_count + append_event.member_change
     WHERE r.id = room
     RETURNING r.last_seq, r.last_message_no INTO STRICT ends;
 

@@ -25,11 +25,18 @@ WAIT_TIMEOUT_S = 10.0  # a caller whose query has not begun by then gets `Unavai
 class BatchLoader(Generic[K, V]):
     """Coalesces concurrent `load` calls into one `load_many` of up to `max_batch_size` keys.
 
-    If `load_many` raises, every caller of that batch gets the exception.
+    At most `max_concurrent` loads run at the same time. If `load_many` raises, every caller of that batch gets the
+    exception.
     """
 
-    def __init__(self, load_many: Callable[[list[K]], Awaitable[Mapping[K, V]]], *, max_batch_size: int) -> None:
-        self._load_many, self._max_batch_size = load_many, max_batch_size
+    def __init__(
+        self,
+        load_many: Callable[[list[K]], Awaitable[Mapping[K, V]]],
+        *,
+        max_batch_size: int,
+        max_concurrent: int = MAX_CONCURRENT_LOADS,
+    ) -> None:
+        self._load_many, self._max_batch_size, self._max_concurrent = load_many, max_batch_size, max_concurrent
         self._waiting: dict[K, list[tuple[float, asyncio.Future[V]]]] = {}  # with the time of the call
         self._workers: set[asyncio.Task[Any] | None] = set()
 
@@ -38,7 +45,7 @@ class BatchLoader(Generic[K, V]):
         loop = asyncio.get_running_loop()
         result: asyncio.Future[V] = loop.create_future()
         self._waiting.setdefault(key, []).append((loop.time(), result))
-        if len(self._workers) < MAX_CONCURRENT_LOADS:
+        if len(self._workers) < self._max_concurrent:
             self._workers.add(asyncio.create_task(self._work()))
         return await result
 

@@ -9,6 +9,7 @@ from chat.auth.tokens import Tokens
 from chat.broker.base import Broker
 from chat.config import Settings
 from chat.db.pool import Database
+from chat.domain.rooms import RoomDirectory
 from chat.domain.slash_commands import SlashCommands
 from chat.eventlog.reader import EventReader
 from chat.eventlog.writer import EventWriter
@@ -25,6 +26,7 @@ class State:
 SETTINGS = web.AppKey("SETTINGS", Settings)
 STATE = web.AppKey("STATE", State)
 DB = web.AppKey("DB", Database)
+ROOMS = web.AppKey("ROOMS", RoomDirectory)
 READER = web.AppKey("READER", EventReader)
 BROKER = web.AppKey("BROKER", Broker)
 PASSWORDS = web.AppKey("PASSWORDS", Passwords)

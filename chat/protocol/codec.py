@@ -16,6 +16,7 @@ RequestId = Annotated[str, Meta(min_length=8, max_length=64)]
 T = TypeVar("T")
 
 encode = msgspec.json.Encoder().encode
+FinishedJson = msgspec.Raw  # a field whose JSON exists already: `encode` copies it
 
 
 def decode_with(decode: Callable[[bytes], T], data: bytes) -> T:

@@ -15,7 +15,7 @@ from enum import IntEnum
 import msgspec
 from msgspec import Struct
 
-from chat.protocol.codec import BigInt, RequestId, decode_with, encode
+from chat.protocol.codec import BigInt, FinishedJson, RequestId, decode_with, encode
 
 MAX_FRAME_BYTES = 64 * 1024  # of one incoming frame; 4,000 characters of 4 bytes, escaped, fit
 MAX_IN_FLIGHT_WRITES = 256  # unanswered writes of one connection; then it is not read until some are answered
@@ -153,7 +153,7 @@ class HelloFrame(Frame, tag=FrameType.HELLO.value):
     user: HelloUser
     connection: str
     epoch: str
-    rooms: list[HelloRoom]
+    rooms: list[HelloRoom] | FinishedJson  # the server has them as finished JSON
     limits: HelloLimits
 
 

@@ -22,19 +22,18 @@ from chat.broker.base import Broker
 from chat.config import Settings
 from chat.db.errors import DatabaseError
 from chat.db.pool import Database
-from chat.domain.rooms import JoinedRoom, RoomListLoader
+from chat.domain.rooms import JoinedRooms, RoomListLoader
 from chat.domain.slash_commands import SlashCommands
 from chat.errors import BadRequest, ChatError, RateLimited
 from chat.eventlog.reader import EventReader
 from chat.eventlog.writer import EventWriter
 from chat.protocol.close_codes import CloseCode
-from chat.protocol.codec import encode, salvage_ids
+from chat.protocol.codec import FinishedJson, encode, salvage_ids
 from chat.protocol.frames import (
     MAX_FRAME_BYTES,
     MAX_IN_FLIGHT_WRITES,
     HelloFrame,
     HelloLimits,
-    HelloRoom,
     HelloUser,
     Resume,
     decode,
@@ -55,6 +54,8 @@ BURST_SECONDS = 5  # seconds' worth of frames that may come at once
 RESUME_BURST = 1000  # resumes that may come at once: a client that comes back has one for each of its rooms
 MAX_RATE_VIOLATIONS = 100  # frames above the rate that are answered; then the connection is closed
 KERNEL_SEND_BUFFER_BYTES = 64 * 1024  # left to itself, the kernel hides megabytes from the limit
+MAX_LARGE_HELLOS = 8  # hellos larger than that buffer which wait for their peers at the same time
+LARGE_HELLO_TURN_S = 10.0  # a hello whose peer reads so slowly no longer keeps others waiting
 CLOSE_TIMEOUT_S = 2.0  # a peer answers a close within this time, or is disconnected
 SHUTDOWN_JITTER_S = 1.0  # connections close spread over this time at a stop, so that they do not come back all at once
 
@@ -64,6 +65,7 @@ class Backend:
     """What connections work with: the same for all of this process.
 
     connections: those that are open
+    large_hellos: the turns of hellos that are larger than what the kernel takes at once
     """
 
     settings: Settings
@@ -77,6 +79,7 @@ class Backend:
     hub: Hub
     relay: Relay
     connections: "set[ClientConnection]" = field(default_factory=set)
+    large_hellos: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_LARGE_HELLOS))
 
 
 class ClientConnection:
@@ -84,20 +87,20 @@ class ClientConnection:
 
     __slots__ = (  # ten thousand of these may live in a process: a __dict__ each would cost a third of a KiB
         "_close_timer",
+        "_command_lock",
         "_ended",
+        "_frame_bucket",
         "_mask_guard",
         "_pending_replies",
         "_pinged_at",
         "_replay",
         "_replies_flushed",
+        "_resume_bucket",
         "_transport",
         "backend",
         "close_code",
-        "command_lock",
-        "frame_bucket",
         "id",
         "identity",
-        "resume_bucket",
         "send_and_drain",
         "speaks_v2",
         "subscriber",
@@ -115,7 +118,7 @@ class ClientConnection:
         settings, now = backend.settings, asyncio.get_running_loop().time()
         self.backend, self.identity, self.speaks_v2 = backend, identity, speaks_v2
         self.id = secrets.token_urlsafe(9)
-        self.command_lock = asyncio.Lock()  # one command at a time, so that the first of two equal ones is the original
+        self._command_lock: asyncio.Lock | None = None  # from the first command on
         self.subscriber = Subscriber(
             identity.user_id,
             transport,
@@ -135,8 +138,8 @@ class ClientConnection:
         self.close_code: CloseCode | None = None  # the one that this side has sent
         self._ended: asyncio.Future[None] | None = None  # while it is waited for
         rate = settings.rate_limit_per_s
-        self.frame_bucket = TokenBucket(rate, rate * BURST_SECONDS, now)
-        self.resume_bucket = TokenBucket(rate, RESUME_BURST, now)
+        self._frame_bucket = TokenBucket(rate, rate * BURST_SECONDS, now)
+        self._resume_bucket: TokenBucket | None = None  # from the first resume on
 
     async def run(self, messages: AsyncIterable[WSMessage], mask_guard: MaskGuard) -> None:
         """Serve the connection from the hello to its end. The messages have passed the guard."""
@@ -216,34 +219,52 @@ class ClientConnection:
     # --- the beginning --------------------------------------------------------------------------------
 
     async def subscribe_initial(self) -> None:
-        """Send the hello; or for the original's clients, make all their rooms live at once."""
+        """Send the hello; or for the original's clients, make all their rooms live at once.
+
+        A large hello has a turn until its peer has read it. Otherwise hundreds of connections that come back at once
+        would have a megabyte each in the memory of the server.
+        """
+        rooms = await self._load_rooms()
+        if not self.speaks_v2 or len(rooms.hello_rooms) <= KERNEL_SEND_BUFFER_BYTES:
+            if self._set_membership(rooms) and self.speaks_v2:
+                self.send(self._hello(rooms))
+            return
+        turns = self.backend.large_hellos
+        waits = turns.locked()
+        if waits:
+            del rooms  # a connection that waits holds nothing, and reads anew what may have changed
+        async with turns:
+            if waits:
+                rooms = await self._load_rooms()
+            if self._set_membership(rooms):
+                with suppress(ConnectionError, TimeoutError):
+                    await asyncio.wait_for(self.send_and_drain(self._hello(rooms)), LARGE_HELLO_TURN_S)
+
+    def _set_membership(self, rooms: JoinedRooms) -> bool:
+        """Tell the hub the rooms of the user, unless the connection is closing."""
+        if self._close_timer is not None:
+            return False
+        self.backend.hub.set_membership(self.subscriber, rooms.last_seqs)
+        return True
+
+    async def _load_rooms(self) -> JoinedRooms:
+        """The rooms of the user, in a state from which the hub can go on."""
         hub, subscriber = self.backend.hub, self.subscriber
         while True:
             subscriber.membership_changed = False
             rooms = await self.backend.room_lists.load(self.identity.user_id)
-            for room in () if self.speaks_v2 else rooms:
-                if (hub.last_sent_seq(room.room_id) or room.last_seq) < room.last_seq:  # else it would get those again
-                    await asyncio.shield(self.backend.relay.fill_gap(room.room_id))
-            missed = any(hub.opened_after(room.room_id, room.last_seq) for room in rooms)
-            if not subscriber.membership_changed and not missed:
-                break  # else the user joined or left a room while it was read, or may have
-        hub.set_membership(subscriber, (room.room_id for room in rooms))
-        if self.speaks_v2:
-            self.send(encode(self._hello(rooms)))
-        elif self._close_timer is None:
-            for room in rooms:
-                hub.join(subscriber, room.room_id, room.last_seq)
+            for room_id in () if self.speaks_v2 else hub.behind(rooms.last_seqs):  # else it would get those again
+                await asyncio.shield(self.backend.relay.fill_gap(room_id))
+            if not subscriber.membership_changed and not hub.opened_after(rooms.last_seqs):
+                return rooms  # else the user joined or left a room while it was read, or may have
 
-    def _hello(self, rooms: list[JoinedRoom]) -> HelloFrame:
+    def _hello(self, rooms: JoinedRooms) -> bytes:
         identity, settings = self.identity, self.backend.settings
-        return HelloFrame(
+        hello = HelloFrame(
             user=HelloUser(identity.user_id, identity.username, identity.email),
             connection=self.id,
             epoch=self.backend.tokens.epoch,
-            rooms=[
-                HelloRoom(room.room_id, room.name, room.last_seq, room.last_message_no, room.read_message_no)
-                for room in rooms
-            ],
+            rooms=FinishedJson(rooms.hello_rooms),
             limits=HelloLimits(
                 MAX_FRAME_BYTES,
                 MAX_MESSAGE_CHARS,
@@ -252,6 +273,7 @@ class ClientConnection:
                 settings.resume_max_events,
             ),
         )
+        return encode(hello)
 
     # --- what comes in --------------------------------------------------------------------------------
 
@@ -277,16 +299,31 @@ class ClientConnection:
             try:
                 frame = decode(data)
             except BadRequest:
-                self._check_rate(self.frame_bucket)  # a malformed frame counts as well
+                self._check_rate(self._frame_bucket)  # a malformed frame counts as well
                 raise
             handler = HANDLERS[type(frame)]
-            self._check_rate(self.resume_bucket if isinstance(frame, Resume) else self.frame_bucket)
+            self._check_rate(self.resume_bucket if isinstance(frame, Resume) else self._frame_bucket)
             if (future := handler.start(self, frame)) is not None:
                 self._pending_replies.append((future, Reply(frame, handler.acknowledge)))
                 future.add_done_callback(self._flush_replies)
         except ChatError as error:
             request_id, room_id = salvage_ids(data)
             self.send_error(error, request_id=request_id, room_id=room_id)
+
+    @property
+    def command_lock(self) -> asyncio.Lock:
+        """Held by one command at a time, so that the first of two equal ones is the original."""
+        if self._command_lock is None:
+            self._command_lock = asyncio.Lock()
+        return self._command_lock
+
+    @property
+    def resume_bucket(self) -> TokenBucket:
+        """The tokens for resumes."""
+        if self._resume_bucket is None:
+            rate, now = self.backend.settings.rate_limit_per_s, asyncio.get_running_loop().time()
+            self._resume_bucket = TokenBucket(rate, RESUME_BURST, now)
+        return self._resume_bucket
 
     def resume(self, frame: Resume) -> None:
         """Queue a resume. Raises `RateLimited`."""

@@ -11,7 +11,7 @@ So whatever delivers (notification, gap fill, poll, replay) may do it late, twic
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from chat.protocol.frames import FrameType
 from chat.protocol.notifications import Notification
@@ -22,33 +22,37 @@ REORDER_WAIT_S = 0.05  # two processes overtake one another in normal running; t
 REORDER_BUFFER_EVENTS = 1_000  # events that a room holds back while it waits for a gap; the rest is read again
 
 
+class _Outgoing:
+    """The frames of this tick for a room, by the language that its subscribers speak."""
+
+    __slots__ = ("plain", "v2")
+
+    def __init__(self) -> None:
+        self.plain: list[bytes] = []
+        self.v2: list[bytes] = []
+
+
 class _RoomChannel:
     """A room with live connections here.
 
     seq: the last number sent
     opened_at_seq: the number at which this process began to follow the room
-    plain, v2: the live subscribers, by the language that they speak
-    outgoing_plain, outgoing_v2: the frames of this tick for each of them
+    v2: the live subscribers that speak chat.v2
+    plain: the memberships whose listeners are live here, which speak the original's language
+    outgoing: the frames of this tick; None until the first
+    reorder_buffer: by seq, the events that wait for a gap; None while there is none
+
+    A connection may open ten thousand of these in one tick, so what few of them need is not made for all.
     """
 
-    __slots__ = (
-        "opened_at_seq",
-        "outgoing_plain",
-        "outgoing_v2",
-        "plain",
-        "reorder_buffer",
-        "reorder_timer",
-        "seq",
-        "v2",
-    )
+    __slots__ = ("opened_at_seq", "outgoing", "plain", "reorder_buffer", "reorder_timer", "seq", "v2")
 
     def __init__(self, seq: int) -> None:
         self.opened_at_seq = self.seq = seq
-        self.plain: set[Subscriber] = set()
+        self.plain: set[Membership] = set()
         self.v2: set[Subscriber] = set()
-        self.outgoing_plain: list[bytes] = []
-        self.outgoing_v2: list[bytes] = []
-        self.reorder_buffer: dict[int, Notification] = {}
+        self.outgoing: _Outgoing | None = None
+        self.reorder_buffer: dict[int, Notification] | None = None
         self.reorder_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -78,47 +82,71 @@ class Hub:
         """Forget the subscriber. Does nothing when it is forgotten already."""
         for room_id in list(subscriber.states):
             self.leave(subscriber, room_id)
+        membership = subscriber.membership
+        if membership is not None and subscriber in membership.listeners:
+            membership.listeners.remove(subscriber)
+            if not membership.listeners:
+                self._stop_listening(membership)
         subscribers = self._users.get(subscriber.user_id, set())
         subscribers.discard(subscriber)
         if not subscribers:
             self._users.pop(subscriber.user_id, None)
 
-    def set_membership(self, subscriber: Subscriber, room_ids: Iterable[int]) -> None:
-        """Set the rooms of the subscriber's user as they were read. Subscribers that know the same share them."""
-        membership = Membership(room_ids)
-        for other in self._users.get(subscriber.user_id, ()):
-            if other.membership is not None and other.membership.room_ids == membership.room_ids:
-                membership = other.membership
-                break
+    def set_membership(self, subscriber: Subscriber, last_seqs: Mapping[int, int]) -> None:
+        """Set the rooms of the subscriber's user as they were read, with their last numbers. Subscribers that know the
+        same share them. One that does not speak chat.v2 is live in all of them from now on."""
+        known = _memberships(self._users.get(subscriber.user_id, ()))
+        membership = next((each for each in known if each.room_ids == last_seqs.keys()), None) or Membership(last_seqs)
         subscriber.membership = membership
+        if not subscriber.speaks_v2:
+            self._flush()  # what waits is older
+            if not membership.listeners:
+                for room_id, seq in last_seqs.items():
+                    self._open(room_id, seq).plain.add(membership)
+            membership.listeners.append(subscriber)
 
     def join(self, subscriber: Subscriber, room_id: int, seq: int) -> None:
-        """Make the room live for the subscriber: it gets what comes after `seq`, or after what was sent here last."""
-        channel = self._channels.get(room_id)
-        if channel is None:
-            channel = self._channels[room_id] = _RoomChannel(seq)
+        """Make the room live for a subscriber that speaks chat.v2: it gets what comes after `seq`, or after what was
+        sent here last."""
+        channel = self._open(room_id, seq)
         self._flush_channel(channel)  # what waits in it is older
-        (channel.v2 if subscriber.speaks_v2 else channel.plain).add(subscriber)
+        channel.v2.add(subscriber)
         subscriber.states[room_id] = RoomState.LIVE
 
     def leave(self, subscriber: Subscriber, room_id: int) -> None:
         """Make the room silent for the subscriber. A room without live subscribers is forgotten."""
         subscriber.states.pop(room_id, None)
         if channel := self._channels.get(room_id):
-            channel.plain.discard(subscriber)
             channel.v2.discard(subscriber)
             self._forget_if_empty(room_id, channel)
+
+    def _open(self, room_id: int, seq: int) -> _RoomChannel:
+        channel = self._channels.get(room_id)
+        if channel is None:
+            channel = self._channels[room_id] = _RoomChannel(seq)
+        return channel
+
+    def _stop_listening(self, membership: Membership) -> None:
+        for room_id in membership.room_ids:
+            if channel := self._channels.get(room_id):
+                channel.plain.discard(membership)
+                self._forget_if_empty(room_id, channel)
 
     def last_sent_seq(self, room_id: int) -> int | None:
         """The last number sent in a room, or None when it has no live subscriber here."""
         channel = self._channels.get(room_id)
         return None if channel is None else channel.seq
 
-    def opened_after(self, room_id: int, seq: int) -> bool:
-        """Whether this process started following the room after `seq`, so that the events up to its start were never
-        delivered here."""
-        channel = self._channels.get(room_id)
-        return channel is not None and channel.opened_at_seq > seq
+    def behind(self, last_seqs: Mapping[int, int]) -> list[int]:
+        """Those of the rooms in which the last number sent is lower than the given one."""
+        channels = self._channels
+        return [room_id for room_id, seq in last_seqs.items() if room_id in channels and channels[room_id].seq < seq]
+
+    def opened_after(self, last_seqs: Mapping[int, int]) -> bool:
+        """Whether this process started following one of the rooms after the given number, so that the events up to its
+        start were never delivered here."""
+        channels = self._channels
+        return any(room_id in channels and channels[room_id].opened_at_seq > seq for room_id, seq in last_seqs.items())
 
     def positions(self) -> tuple[list[int], list[int]]:
         """The live rooms here, and the last number sent in each."""
@@ -152,15 +180,10 @@ class Hub:
             self._queue_frame(channel, kind, frame)
         elif seq == channel.seq + 1:
             self._send(channel, notification)
-            while (early := channel.reorder_buffer.pop(channel.seq + 1, None)) is not None:
-                self._send(channel, early)
-            if not channel.reorder_buffer and channel.reorder_timer is not None:
-                channel.reorder_timer.cancel()
-                channel.reorder_timer = None
-        elif seq > channel.seq and len(channel.reorder_buffer) < REORDER_BUFFER_EVENTS:
-            channel.reorder_buffer[seq] = notification
-            if channel.reorder_timer is None:
-                channel.reorder_timer = self._later(REORDER_WAIT_S, room_id, channel)
+            if channel.reorder_buffer is not None:
+                self._send_early(channel, channel.reorder_buffer)
+        elif seq > channel.seq:
+            self._hold_back(channel, notification, seq)
         self._forget_if_empty(room_id, channel)
 
     def forget(self, room_id: int) -> list[Subscriber]:
@@ -168,7 +191,7 @@ class Hub:
         channel = self._channels.get(room_id)
         if channel is None:
             return []
-        subscribers = [*channel.plain, *channel.v2]
+        subscribers = [*channel.v2, *(each for membership in channel.plain for each in membership.listeners)]
         self._forget(room_id)
         for subscriber in subscribers:
             subscriber.states.pop(room_id, None)
@@ -184,13 +207,32 @@ class Hub:
         if channel.is_empty and self._channels.get(room_id) is channel:
             self._forget(room_id)
 
+    def _hold_back(self, channel: _RoomChannel, notification: Notification, seq: int) -> None:
+        if channel.reorder_buffer is None:
+            channel.reorder_buffer = {}
+        if len(channel.reorder_buffer) < REORDER_BUFFER_EVENTS:
+            channel.reorder_buffer[seq] = notification
+            if channel.reorder_timer is None:
+                channel.reorder_timer = self._later(REORDER_WAIT_S, notification.room_id, channel)
+
+    def _send_early(self, channel: _RoomChannel, reorder_buffer: dict[int, Notification]) -> None:
+        """Send what has waited for the event that was sent just now."""
+        while (early := reorder_buffer.pop(channel.seq + 1, None)) is not None:
+            self._send(channel, early)
+        if not reorder_buffer:
+            channel.reorder_buffer = None
+            if channel.reorder_timer is not None:
+                channel.reorder_timer.cancel()
+                channel.reorder_timer = None
+
     def _later(self, delay_s: float, room_id: int, channel: _RoomChannel) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(delay_s, self._report_gap, room_id, channel)
 
     def _report_gap(self, room_id: int, channel: _RoomChannel) -> None:
         channel.reorder_timer = None
-        channel.reorder_buffer = {seq: event for seq, event in channel.reorder_buffer.items() if seq > channel.seq}
-        if self._channels.get(room_id) is channel and channel.reorder_buffer:
+        waiting = {seq: event for seq, event in (channel.reorder_buffer or {}).items() if seq > channel.seq}
+        channel.reorder_buffer = waiting or None
+        if waiting and self._channels.get(room_id) is channel:
             channel.reorder_timer = self._later(REORDER_WAIT_S * 10, room_id, channel)
             self.on_gap(room_id)
 
@@ -214,10 +256,14 @@ class Hub:
                 subscriber.states[room_id] = RoomState.RESUMING
             if subscriber.membership is None:
                 subscriber.membership_changed = True
-            elif subscriber.lacks(room_id, channel.seq):
+            elif subscriber.speaks_v2 and subscriber.lacks(room_id, channel.seq):
                 self.join(subscriber, room_id, channel.seq)
         for membership in _memberships(subscribers):
-            membership.joined(room_id, channel.seq)
+            if membership.lacks(room_id, channel.seq):
+                membership.room_ids.add(room_id)
+                if membership.listeners:
+                    self._flush_channel(channel)
+                    channel.plain.add(membership)
 
     def _on_left(self, user_id: int, room_id: int, channel: _RoomChannel) -> None:
         subscribers = self._users.get(user_id, ())
@@ -225,13 +271,13 @@ class Hub:
             if subscriber.membership is None:
                 subscriber.membership_changed = True
             if subscriber.is_live(room_id):
-                del subscriber.states[room_id]
-                channel.plain.discard(subscriber)
+                subscriber.states.pop(room_id, None)
                 channel.v2.discard(subscriber)
             elif room_id in subscriber.states:
                 subscriber.states[room_id] = RoomState.LEFT_WHILE_RESUMING
         for membership in _memberships(subscribers):
             membership.left(room_id, channel.seq)
+            channel.plain.discard(membership)
 
     def _send_to_user(self, user_id: int, frame: bytes) -> None:
         data = text_frame(frame)
@@ -240,14 +286,17 @@ class Hub:
                 subscriber.write(data)
 
     def _queue_frame(self, channel: _RoomChannel, kind: int, frame: bytes) -> None:
-        if not channel.outgoing_v2:
+        outgoing = channel.outgoing
+        if outgoing is None:
+            outgoing = channel.outgoing = _Outgoing()
+        if not outgoing.v2:
             if not self._dirty:
                 asyncio.get_running_loop().call_soon(self._flush)
             self._dirty.append(channel)
         data = text_frame(frame)
-        channel.outgoing_v2.append(data)
+        outgoing.v2.append(data)
         if kind == FrameType.MESSAGE:
-            channel.outgoing_plain.append(data)
+            outgoing.plain.append(data)
 
     def _flush(self) -> None:
         channels, self._dirty = self._dirty, []
@@ -255,13 +304,24 @@ class Hub:
             self._flush_channel(channel)
 
     def _flush_channel(self, channel: _RoomChannel) -> None:
-        for subscribers, frames in ((channel.v2, channel.outgoing_v2), (channel.plain, channel.outgoing_plain)):
-            if frames and subscribers:
-                data = frames[0] if len(frames) == 1 else b"".join(frames)
-                for subscriber in subscribers:
+        outgoing = channel.outgoing
+        if outgoing is None or not outgoing.v2:
+            return
+        if channel.v2:
+            data = _joined(outgoing.v2)
+            for subscriber in channel.v2:
+                subscriber.write(data)
+        if outgoing.plain and channel.plain:
+            data = _joined(outgoing.plain)
+            for membership in channel.plain:
+                for subscriber in membership.listeners:
                     subscriber.write(data)
-        channel.outgoing_v2.clear()
-        channel.outgoing_plain.clear()
+        outgoing.v2.clear()
+        outgoing.plain.clear()
+
+
+def _joined(frames: list[bytes]) -> bytes:
+    return frames[0] if len(frames) == 1 else b"".join(frames)
 
 
 def _memberships(subscribers: Iterable[Subscriber]) -> set[Membership]:

@@ -1,4 +1,8 @@
-"""A connection as the hub sees it: something to write to and never to wait for, and what each room is to it."""
+"""A connection as the hub sees it: something to write to and never to wait for, and what each room is to it.
+
+A connection of chat.v2 has a state for each room that it has resumed. One of the original's language is live in all
+rooms of its user, so it has no states: it is a listener of the user's membership, and the rooms know that alone.
+"""
 
 import asyncio
 import logging
@@ -23,18 +27,19 @@ class Membership:
 
     room_ids: the rooms
     left_at_seq: by room, the seq of the last leave that was heard: an earlier join that comes late does not count
+    listeners: those of the connections that are live in all of the rooms
     """
 
-    __slots__ = ("left_at_seq", "room_ids")
+    __slots__ = ("left_at_seq", "listeners", "room_ids")
 
     def __init__(self, room_ids: Iterable[int]) -> None:
         self.room_ids = set(room_ids)
         self.left_at_seq: dict[int, int] = {}
+        self.listeners: list[Subscriber] = []
 
-    def joined(self, room_id: int, seq: int) -> None:
-        """Take note of a join that was heard."""
-        if seq > self.left_at_seq.get(room_id, 0):
-            self.room_ids.add(room_id)
+    def lacks(self, room_id: int, joined_seq: int) -> bool:
+        """Whether the user became a member with event `joined_seq`, and the connections were never told."""
+        return room_id not in self.room_ids and joined_seq > self.left_at_seq.get(room_id, 0)
 
     def left(self, room_id: int, seq: int) -> None:
         """Take note of a leave that was heard."""
@@ -46,7 +51,7 @@ class Subscriber:
     """One connection of the hub.
 
     speaks_v2: it gets every frame; otherwise only messages, as the original's clients expect
-    states: by room, what the room is to this connection
+    states: by room, what the room is to this connection of chat.v2
     membership: the rooms of its user; None until they have been read for the first time
     membership_changed: whether the user joined or left a room before that, so that they have to be read again
     close: ends the connection in good order, without waiting
@@ -80,17 +85,14 @@ class Subscriber:
 
     def is_live(self, room_id: int) -> bool:
         """Whether the room's events are written as they come."""
-        return self.states.get(room_id) is RoomState.LIVE
+        if self.speaks_v2:
+            return self.states.get(room_id) is RoomState.LIVE
+        return self.membership is not None and room_id in self.membership.room_ids
 
     def lacks(self, room_id: int, joined_seq: int) -> bool:
         """Whether its user became a member with event `joined_seq`, and this connection was never told."""
         membership = self.membership
-        return (
-            membership is not None
-            and joined_seq > membership.left_at_seq.get(room_id, 0)
-            and room_id not in membership.room_ids
-            and room_id not in self.states
-        )
+        return membership is not None and room_id not in self.states and membership.lacks(room_id, joined_seq)
 
     def write(self, frames: bytes) -> None:
         """Write finished websocket frames. A peer that has left more than the limit unread is disconnected."""

@@ -5,7 +5,7 @@
 //
 // Nothing happens before `start`.
 
-import { call, sentence } from "./api.js";
+import { call, callPages, sentence } from "./api.js";
 import * as connection from "./connection.js";
 import { emit, on } from "./events.js";
 import * as outbox from "./outbox.js";
@@ -42,7 +42,7 @@ export const joinedRooms = () =>
 const roomPath = ({ id }) => `/v1/chat/rooms/${id}`;
 const resumeFrame = (room) => ({ type: FRAME.RESUME, chatroomId: room.id, after: room.log.last, epoch });
 
-export const fetchRooms = async () => (await call("GET", "/v1/chat/rooms")).map(upsertRoom);
+export const fetchRooms = async () => (await callPages("/v1/chat/rooms")).map(upsertRoom);
 
 // Returns null if there is no such room.
 export async function fetchRoom(id) {

@@ -68,8 +68,12 @@ WITH requests AS (
     WINDOW log AS (PARTITION BY e.room_id ORDER BY e.n, e.kind DESC)
 ), advanced AS (
     UPDATE rooms
-    SET last_seq = ends.seq, last_message_no = ends.message_no
-    FROM (SELECT room_id, max(seq) AS seq, max(message_no) AS message_no FROM numbered GROUP BY room_id) AS ends
+    SET last_seq = ends.seq, last_message_no = ends.message_no, member_count = member_count + ends.joins
+    FROM (
+        SELECT room_id, max(seq) AS seq, max(message_no) AS message_no, count(*) FILTER (WHERE kind = 5) AS joins
+        FROM numbered
+        GROUP BY room_id
+    ) AS ends
     WHERE rooms.id = ends.room_id
 ), authors AS (
     SELECT room_id, user_id, max(message_no) AS message_no, max(seq) FILTER (WHERE kind = 5) AS joined_seq

@@ -19,7 +19,7 @@ WITH room AS (
     CROSS JOIN LATERAL append_event(room.id, %(user_id)s::bigint, 5::smallint, NULL, NULL,
         jsonb_build_object('action', 'joined', 'room',
             jsonb_build_object('id', room.id, 'name', room.name, 'kind', room.kind, 'topic', room.topic)),
-        %(request_id)s::text) AS event
+        %(request_id)s::text, 1) AS event
     WHERE NOT room.is_member AND NOT room.is_repeat AND room.archived_at IS NULL
 ), joined AS (
     INSERT INTO members (room_id, user_id, joined_seq, read_message_no)

@@ -22,7 +22,7 @@ WITH room AS (
     SELECT event.*
     FROM removed
     CROSS JOIN LATERAL append_event(removed.room_id, removed.user_id, 5::smallint, NULL, NULL,
-        jsonb_build_object('action', 'left'), %(request_id)s::text) AS event
+        jsonb_build_object('action', 'left'), %(request_id)s::text, -1) AS event
 )
 SELECT 1 AS n,
     CASE WHEN event.seq IS NOT NULL THEN 'new' WHEN room.id IS NULL THEN 'not_found' ELSE 'already' END AS status,

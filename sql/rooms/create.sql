@@ -6,8 +6,8 @@
 -- with the same request_id; `taken`: the name belongs to another room, and the event is null. Event 1 has the time of
 -- the room, so append_event does not make it.
 WITH room AS (
-    INSERT INTO rooms (name, name_key, topic, created_by, last_seq)
-    VALUES (%(name)s::text, %(name_key)s::text, %(topic)s::text, %(user_id)s::bigint, 1)
+    INSERT INTO rooms (name, name_key, topic, created_by, last_seq, member_count)
+    VALUES (%(name)s::text, %(name_key)s::text, %(topic)s::text, %(user_id)s::bigint, 1, 1)
     ON CONFLICT DO NOTHING
     RETURNING id, name, topic, created_at
 ), owner AS (

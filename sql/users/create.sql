@@ -27,7 +27,7 @@ WITH account AS (
     CROSS JOIN LATERAL append_event(room.id, account.id, 5::smallint, NULL, NULL,
         jsonb_build_object('action', 'joined', 'room',
             jsonb_build_object('id', room.id, 'name', room.name, 'kind', room.kind, 'topic', room.topic)),
-        NULL) AS event
+        NULL, 1) AS event
 ), joined AS (
     INSERT INTO members (room_id, user_id, joined_seq, read_message_no)
     SELECT room_id, user_id, seq, last_message_no

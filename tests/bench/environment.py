@@ -92,6 +92,10 @@ class Environment:
             [room for room, _ in pairs],
             [user for _, user in pairs],
         )
+        self.sql(
+            "UPDATE rooms SET member_count = (SELECT count(*) FROM members WHERE room_id = id) WHERE id = ANY (%s)",
+            list({room for room, _ in pairs}),
+        )
 
     def settle(self) -> None:
         """Vacuum and analyze, so that the planner has statistics and no vacuum starts during a run."""

@@ -1,6 +1,7 @@
 """chat/db/migrations.py and devtools/schema.py: migrations up and down, and resets from the dump."""
 
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,6 +20,7 @@ from chat.protocol.text import room_name_key
 from devtools import schema
 from tests.support.processes import free_port
 from tests.support.settings import ROOT
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,13 @@ def test_a_rollback_of_rows_in_use_is_refused_and_destroys_nothing(url: str) -> 
     assert ask(url, "SELECT count(*) FROM members") == [(1,)]
 
 
+def roll_back_to(url: str, name: str) -> None:
+    """Apply all migrations, then roll back those after the named one."""
+    migrations.apply(url)
+    names = migrations.migration_names()
+    migrations.rollback(url, len(names) - names.index(name) - 1)
+
+
 def test_rooms_keep_their_names_and_get_the_keys_of_the_server(url: str) -> None:
     names = [
         "General",
@@ -118,9 +127,8 @@ def test_rooms_keep_their_names_and_get_the_keys_of_the_server(url: str) -> None
         "ΝΙΚΟΣ",
     ]
     names += ["Νικ\u00adος", "ﬁn", "ｶﾞ", "के", "\u3164x\U000e0041", "a\u06ddb", "🙂\ufe0f"]
-    migrations.apply(url)
+    roll_back_to(url, "0012.command-limits")
     later = migrations.migration_names()[migrations.migration_names().index("0013.room-name-keys") :]
-    migrations.rollback(url, len(later))
     for name in names[2:]:
         ask(url, "INSERT INTO rooms (name) VALUES (%s)", name)
     ask(url, "INSERT INTO rooms (name, kind) VALUES ('General', 'private')")
@@ -129,6 +137,25 @@ def test_rooms_keep_their_names_and_get_the_keys_of_the_server(url: str) -> None
     expected = [(name, room_name_key(name) if first[room_name_key(name)] == name else None) for name in names]
     assert ask(url, "SELECT name, name_key FROM rooms ORDER BY id") == [*expected, ("General", None)]
     assert sum(key is None for _, key in expected) == 4
+
+
+def test_members_are_counted_with_those_that_join_meanwhile(url: str) -> None:
+    roll_back_to(url, "0014.lock-rooms")
+    ask(url, "INSERT INTO users (id, username, email, is_bot) SELECT n, n, n, true FROM generate_series(100, 102) AS n")
+    ask(url, "INSERT INTO rooms (id, name) VALUES (10, 'empty')")
+    ask(url, "INSERT INTO members (room_id, user_id) VALUES (1, 100), (1, 101), (2, 100)")
+    with closing(psycopg2.connect(url)) as joining, ThreadPoolExecutor(1) as thread:
+        with joining.cursor() as cursor:
+            cursor.execute("INSERT INTO members (room_id, user_id) VALUES (1, 102)")
+        applying = thread.submit(migrations.apply, url)
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        deadline = time.monotonic() + PATIENCE_S
+        while not applying.done() and not ask(url, waiting):
+            assert time.monotonic() < deadline, "the migration neither waits nor ends"
+        assert not applying.done()
+        joining.commit()
+        applying.result(PATIENCE_S)
+    assert ask(url, "SELECT id, member_count FROM rooms ORDER BY id") == [(1, 3), (2, 1), (10, 0)]
 
 
 def test_processes_that_migrate_at_the_same_time_do_it_once(url: str) -> None:

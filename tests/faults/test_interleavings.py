@@ -106,11 +106,8 @@ class Log:
         return [(user, room, seq) for (user, room), seq in self.members.items() if user in user_ids]
 
     def rooms_list_joined(self, user_ids: list[int]) -> Any:
-        return [
-            (user, room, f"room {room}", len(self.events[room]), 0, 0)
-            for user, room in sorted(self.members)
-            if user in user_ids
-        ]
+        rooms = {user: sorted(room for member, room in self.members if member == user) for user in user_ids}
+        return [(user, own, [len(self.events[room]) for room in own], "[]") for user, own in rooms.items() if own]
 
 
 class SimulatedClient:
@@ -216,7 +213,7 @@ class SimulatedClient:
     def check_the_end(self) -> None:
         """Once nothing is in flight, each live client has heard everything, and every membership is known."""
         rooms = {room for user, room in self.machine.log.members if user == self.user}
-        live = {room for room in self.subscriber.states if self.subscriber.is_live(room)}
+        live = {room for room in ROOMS if self.subscriber.is_live(room)}
         membership = self.subscriber.membership
         assert membership is not None and rooms <= membership.room_ids | live
         assert self.v2 or rooms == live
@@ -382,6 +379,8 @@ class InterleavingMachine(RuleBasedStateMachine):
             self.every_socket_hears_a_dense_run()
             for client in self.clients:
                 client.check_the_end()
+            self.notifications.clear()  # what has not come by now is lost
+            self._say_a_last_word()
         finally:
             for client in self.clients:
                 self.do(client.end)
@@ -389,6 +388,19 @@ class InterleavingMachine(RuleBasedStateMachine):
                 task.cancel()
             self.do(lambda: None)
             self.loop.close()
+
+    def _say_a_last_word(self) -> None:
+        """A message in each room comes to every client that is live there, and to no other."""
+        for room in ROOMS:
+            self.commit(room, ALICE, [EventKind.MESSAGE] * 2)  # perhaps a join and a message
+            last = len(self.log.events[room])
+            self.deliver_all()
+            for client in (each for each in self.clients if not each.gone):  # this may be too much for a slow reader
+                frame = client.pipe.frames()[-1:]
+                heard = bool(frame) and (frame[0].get("chatroomId"), frame[0].get("seq")) == (room, last)
+                is_member = (client.user, room) in self.log.members
+                assert heard == client.subscriber.is_live(room)
+                assert client.v2 or heard == is_member
 
     def _come_to_rest(self) -> None:
         """From now on everything answers, and the poll runs repeatedly."""
@@ -409,5 +421,17 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "GAP_FILL_ROWS", PAGE)
 
 
+class ListenerMachine(InterleavingMachine):
+    """Connections of the original's language, all of one user: they share what they are live in."""
+
+    @precondition(lambda self: len(self.clients) < 6)
+    @rule(user=st.just(ALICE), v2=st.just(False))
+    def connect(self, user: int, v2: bool) -> None:
+        super().connect(user, v2)
+
+
 TestInterleavings = InterleavingMachine.TestCase
 TestInterleavings.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+
+TestListenerInterleavings = ListenerMachine.TestCase
+TestListenerInterleavings.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

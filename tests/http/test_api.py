@@ -153,8 +153,8 @@ async def test_a_refused_sign_up_is_told_to_nobody(chat: Chat, alice: Person) ->
 
 
 async def test_a_new_user_is_in_the_default_rooms(alice: Person) -> None:
-    rooms = await alice.gets("/v1/chat/rooms")
-    assert [(room["id"], room["name"], room["isMember"]) for room in rooms[:2]] == [
+    rooms = await alice.gets("/v1/chat/rooms?limit=2")
+    assert [(room["id"], room["name"], room["isMember"]) for room in rooms] == [
         (1, "General", True),
         (2, "Random", True),
     ]
@@ -299,13 +299,99 @@ async def test_the_longest_name_has_room_in_the_index(alice: Person) -> None:
     await alice.creates(unique("\ufdfa" * 80))
 
 
-async def test_rooms_are_listed_in_one_order_with_what_is_mine(alice: Person, bob: Person) -> None:
+async def test_rooms_are_listed_in_one_order_with_the_own_ones_first(alice: Person, bob: Person) -> None:
     rooms = [await alice.creates() for _ in range(3)]
-    listed = await bob.gets("/v1/chat/rooms")
-    ids = [room["id"] for room in listed]
-    assert ids == sorted(ids) and set(rooms) <= set(ids)
-    assert [room["isMember"] for room in listed if room["id"] in rooms] == [False] * 3
-    assert await bob.gets("/v1/chat/rooms") == listed
+    await bob.joins(rooms[2])
+    listed = await all_rooms(bob)
+    assert {1, 2, *rooms} <= {room["id"] for room in listed}
+    assert [room["id"] for room in listed if room["isMember"]] == [1, 2, rooms[2]]
+    assert listed == sorted(listed, key=lambda room: (not room["isMember"], room["id"]))
+    assert await all_rooms(bob) == listed
+    for room in (listed[0], listed[-1]):
+        assert await bob.gets(f"/v1/chat/rooms/{room['id']}") == room
+
+
+async def next_page(somebody: Person, path: str) -> tuple[Any, str | None]:
+    """A page of a list, and the address of the one after it."""
+    async with somebody.chat.http.get(path, headers=somebody.headers) as response:
+        assert response.status == 200, await response.text()
+        link = response.links.get("next")
+        return await response.json(), None if link is None else str(link["url"])
+
+
+async def all_rooms(somebody: Person, path: str | None = "/v1/chat/rooms") -> list[Any]:
+    """The rooms of all pages."""
+    found: list[Any] = []
+    while path is not None:
+        page, path = await next_page(somebody, path)
+        found += page
+    return found
+
+
+async def test_pages_of_rooms_reach_each_room_once(alice: Person, bob: Person) -> None:
+    rooms = [await alice.creates() for _ in range(5)]
+    for room in (rooms[1], rooms[3]):
+        await bob.joins(room)
+    whole = await all_rooms(bob)
+    for limit in (1, 2, 3, len(whole), 500):
+        assert await all_rooms(bob, f"/v1/chat/rooms?limit={limit}") == whole
+    page, following = await next_page(bob, f"/v1/chat/rooms?limit={len(whole)}")
+    assert (page, following) == (whole, None)
+
+
+async def test_the_id_of_a_room_says_where_a_page_of_rooms_begins(alice: Person) -> None:
+    room = await alice.creates()
+    whole = [each["id"] for each in await all_rooms(alice)]
+    for at in (0, whole.index(room), len(whole) - 2):
+        page = await alice.gets(f"/v1/chat/rooms?limit=2&after={whole[at]}")
+        assert [each["id"] for each in page] == whole[at + 1 : at + 3]
+
+
+async def test_no_room_is_missed_that_is_joined_left_or_created_between_two_pages(alice: Person, bob: Person) -> None:
+    rooms = [await alice.creates() for _ in range(6)]
+    own, others = [1, 2, *rooms[:3]], rooms[3:]
+    for room in rooms[:3]:
+        await bob.joins(room)
+    whole = [room["id"] for room in await all_rooms(bob)]
+    assert whole[:5] == own
+    page, following = await next_page(bob, "/v1/chat/rooms?limit=4")
+    assert [room["id"] for room in page] == own[:4]
+    await bob.leaves(own[4])  # it comes among the others
+    await bob.joins(others[0])  # it stays among them
+    created = await bob.creates()
+    rest = await all_rooms(bob, following)
+    assert [room["id"] for room in rest] == sorted({*whole, created} - set(own[:4]))
+    assert {room["id"] for room in rest if room["isMember"]} == {others[0], created}
+    page, following = await next_page(bob, f"/v1/chat/rooms?limit={len(whole) - 2}")
+    await bob.leaves(own[1])  # has been listed, and is listed again as what it is now
+    await bob.leaves(others[0])
+    rest = await all_rooms(bob, following)
+    assert {room["id"] for room in page + rest} == {*whole, created}
+
+
+@pytest.mark.parametrize("query", ["limit=501", "limit=0", "after=x", "after=-1", "after=own-1", f"after={2**63}"])
+async def test_a_page_of_rooms_that_cannot_be_is_refused(alice: Person, query: str) -> None:
+    answer = await alice.asks("GET", f"/v1/chat/rooms?{query}", status=400)
+    assert query.partition("=")[0] in answer["error"]["message"]
+
+
+async def test_the_count_of_members_is_that_of_the_rows(chat: InProcessServer, alice: Person, bob: Person) -> None:
+    room = await alice.creates()
+    before = (await alice.gets("/v1/chat/rooms/1"))["memberCount"]
+    carol = await chat.sign_up("carol")
+    name = unique("dave")
+    body = {"username": name, "email": f"{name}@example.com", "password": "correct horse"}
+    await chat.asks("POST", "/v1/auth/signup", body, 201)
+    assert (await alice.gets("/v1/chat/rooms/1"))["memberCount"] == before + 2
+    await asyncio.gather(*(somebody.joins(room) for somebody in (bob, carol, carol)))
+    await asyncio.gather(carol.leaves(room), carol.leaves(room))
+    await asyncio.gather(*(carol.posts(f"{n}", room) for n in range(5)), bob.posts("hi", room))  # which joins
+    await bob.leaves(room)
+    await bob.leaves(room)
+    assert (await alice.gets(f"/v1/chat/rooms/{room}"))["memberCount"] == 2
+    for listed in await all_rooms(alice):
+        members = await alice.gets(f"/v1/chat/rooms/{listed['id']}/members?limit=1000")
+        assert listed["memberCount"] == len(members) or len(members) == 1000, listed
 
 
 async def test_join_and_leave_are_events_once(alice: Person, bob: Person) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -30,19 +31,24 @@ class HubHarness:
         self.gaps: list[int] = []
         self.hub.on_gap = self.gaps.append
 
-    def subscribe(self, user: int = ALICE, *, v2: bool = True, limit: int = 10_000) -> tuple[Subscriber, FakeTransport]:
+    def subscribe(
+        self, user: int = ALICE, rooms: dict[int, int] | None = None, *, v2: bool = True, limit: int = 10_000
+    ) -> tuple[Subscriber, FakeTransport]:
         pipe = FakeTransport()
         closed: Callable[[CloseCode], None] = pipe.closed.append
         subscriber = Subscriber(user, pipe, closed, speaks_v2=v2, buffer_limit_bytes=limit)
         self.hub.connect(subscriber)
-        self.hub.set_membership(subscriber, ())
+        self.hub.set_membership(subscriber, rooms or {})
         return subscriber, pipe
 
     def live(self, user: int = ALICE, seq: int = 0, **options: Any) -> FakeTransport:
-        subscriber, pipe = self.subscribe(user, **options)
-        self.hub.set_membership(subscriber, [ROOM])
-        self.hub.join(subscriber, ROOM, seq)
-        return pipe
+        return self.listens(user, seq, **options)[1]
+
+    def listens(self, user: int = ALICE, seq: int = 0, **options: Any) -> tuple[Subscriber, FakeTransport]:
+        subscriber, pipe = self.subscribe(user, {ROOM: seq}, **options)
+        if subscriber.speaks_v2:
+            self.hub.join(subscriber, ROOM, seq)
+        return subscriber, pipe
 
     def deliver(self, *events: Event) -> None:
         for event in events:
@@ -160,8 +166,7 @@ async def test_a_join_elsewhere_makes_every_subscriber_of_the_user_live(harness:
 
 
 async def test_a_room_that_is_known_stays_silent_until_it_is_resumed(harness: HubHarness) -> None:
-    subscriber, pipe = harness.subscribe(ALICE)
-    harness.hub.set_membership(subscriber, [ROOM])
+    pipe = harness.subscribe(ALICE, {ROOM: 4})[1]
     harness.deliver(membership(ROOM, 5, ALICE, "joined"), line(ROOM, 6))
     await asyncio.sleep(0)
     assert pipe.payloads == []
@@ -192,9 +197,11 @@ async def test_a_leave_is_the_last_event_that_its_user_gets(harness: HubHarness)
 async def test_a_room_knows_which_numbers_this_process_never_followed(harness: HubHarness) -> None:
     harness.live(ALICE, seq=5)
     harness.says(6, 7)
-    assert harness.hub.opened_after(ROOM, 4)
-    assert not harness.hub.opened_after(ROOM, 5) and not harness.hub.opened_after(ROOM, 6)
-    assert not harness.hub.opened_after(99, 0)
+    assert harness.hub.opened_after({99: 0, ROOM: 4})
+    assert not harness.hub.opened_after({ROOM: 5}) and not harness.hub.opened_after({ROOM: 6})
+    assert not harness.hub.opened_after({99: 0})
+    assert harness.hub.behind({ROOM: 8, 99: 9}) == [ROOM]
+    assert harness.hub.behind({ROOM: 7}) == []
 
 
 async def test_a_join_that_comes_after_its_leave_is_too_late(harness: HubHarness) -> None:
@@ -254,6 +261,87 @@ async def test_an_event_by_which_every_user_here_leaves_forgets_the_room(harness
     await asyncio.sleep(0)
     assert alice.seqs(ROOM) == bob.seqs(ROOM) == [1]
     assert harness.hub.positions() == ([], [])
+
+
+# --- connections of the original's language share what they are live in ------------------------------
+
+
+async def test_two_of_one_user_hear_the_same_from_when_each_began(harness: HubHarness) -> None:
+    first = harness.live(ALICE, v2=False)
+    harness.says(1)
+    second = harness.live(ALICE, seq=1, v2=False)  # in the tick in which 1 still waits to be written
+    harness.says(2)
+    await asyncio.sleep(0)
+    assert (first.seqs(ROOM), second.seqs(ROOM)) == ([1, 2], [2])
+
+
+async def test_the_first_that_goes_takes_nothing_from_the_second(harness: HubHarness) -> None:
+    (first, gone), second = harness.listens(ALICE, v2=False), harness.live(ALICE, v2=False)
+    harness.hub.disconnect(first)
+    harness.hub.disconnect(first)
+    harness.says(1)
+    await asyncio.sleep(0)
+    assert (gone.payloads, second.seqs(ROOM)) == ([], [1])
+
+
+async def test_a_slow_one_is_cut_and_the_other_of_its_user_is_not(harness: HubHarness) -> None:
+    slow, quick = harness.live(ALICE, v2=False, cap=100), harness.live(ALICE, v2=False, cap=100)
+    slow.stuck = True
+    for seq in range(1, 5):
+        harness.says(seq)
+        await asyncio.sleep(0)
+    assert slow.aborted and not quick.aborted
+    assert quick.seqs(ROOM) == [1, 2, 3, 4]
+
+
+async def test_a_leave_and_a_join_count_for_all_of_the_user(harness: HubHarness) -> None:
+    pipes = [harness.live(ALICE, v2=False) for _ in range(2)]
+    bob = harness.live(BOB, v2=False)
+    harness.deliver(line(ROOM, 1), membership(ROOM, 2, ALICE, "left"), line(ROOM, 3))
+    harness.deliver(membership(ROOM, 4, ALICE, "joined"), line(ROOM, 5))
+    await asyncio.sleep(0)
+    assert [pipe.seqs(ROOM) for pipe in (*pipes, bob)] == [[1, 5], [1, 5], [1, 3, 5]]
+
+
+async def test_one_that_knows_other_rooms_is_live_in_those_alone(harness: HubHarness) -> None:
+    harness.subscribe(ALICE, {8: 0})  # chat.v2: live nowhere
+    old, new = harness.subscribe(ALICE, {8: 0}, v2=False)[1], harness.subscribe(ALICE, {ROOM: 0, 8: 0}, v2=False)[1]
+    harness.deliver(line(ROOM, 1), line(8, 1))
+    await asyncio.sleep(0)
+    assert (old.seqs(ROOM), old.seqs(8)) == ([], [1])
+    assert (new.seqs(ROOM), new.seqs(8)) == ([1], [1])
+
+
+async def test_the_last_that_goes_closes_its_rooms(harness: HubHarness) -> None:
+    sockets = [harness.subscribe(ALICE, {ROOM: 0, 8: 3}, v2=v2)[0] for v2 in (True, False, False)]
+    assert harness.hub.positions() == ([ROOM, 8], [0, 3])
+    for socket in sockets[1:]:
+        harness.hub.disconnect(socket)
+    assert harness.hub.positions() == ([], [])
+    again = harness.live(ALICE, seq=4, v2=False)
+    harness.says(5)
+    await asyncio.sleep(0)
+    assert again.seqs(ROOM) == [5]
+
+
+async def test_what_connections_keep_does_not_grow_with_the_rooms_of_their_user(harness: HubHarness) -> None:
+    rooms = dict.fromkeys(range(1, 2_001), 0)
+
+    def bytes_of_fifty(*, v2: bool) -> int:
+        before = tracemalloc.get_traced_memory()[0]
+        fifty = [harness.subscribe(ALICE, rooms, v2=v2)[0] for _ in range(50)]
+        taken = tracemalloc.get_traced_memory()[0] - before
+        assert all(each.is_live(1) is not v2 for each in fifty)
+        return taken
+
+    kept = harness.subscribe(ALICE, rooms, v2=False)[0]
+    tracemalloc.start()
+    try:
+        taken = [bytes_of_fifty(v2=False), bytes_of_fifty(v2=True)]
+    finally:
+        tracemalloc.stop()
+    assert kept.is_live(2_000)
+    assert max(taken) < 50 * 2_000  # a byte for each room would be more
 
 
 # --- the end ------------------------------------------------------------------------------------------

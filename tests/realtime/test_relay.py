@@ -79,7 +79,7 @@ class Process:
         pipe = FakeTransport()
         subscriber = Subscriber(user, pipe, pipe.closed.append, speaks_v2=True, buffer_limit_bytes=1 << 20)
         self.hub.connect(subscriber)
-        self.hub.set_membership(subscriber, (*DEFAULT_ROOMS, *known))
+        self.hub.set_membership(subscriber, dict.fromkeys((*DEFAULT_ROOMS, *known), 0))
         return subscriber, pipe
 
     def listens(self, user: int, room: int, seq: int, *known: int) -> FakeTransport:
@@ -133,6 +133,18 @@ async def test_a_gap_is_read_from_the_log(process: Process, monkeypatch: pytest.
     await process.says(room, alice)
     process.relay.on_notifications(process.broker.published[-1])
     await eventually(lambda: pipe.seqs(room) == list(range(2, 13)))
+
+
+async def test_the_poll_finds_every_room_that_is_behind(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POLL_ROOMS", 2)
+    alice = await process.user()
+    rooms = [await process.room(alice) for _ in range(5)]
+    pipes = [process.listens(alice, room, 1, *rooms) for room in rooms]
+    for room in rooms:
+        await process.says(room, alice)
+    await process.relay.poll()
+    for room, pipe in zip(rooms, pipes, strict=True):
+        await eventually(lambda room, pipe: pipe.seqs(room) == [2], room, pipe)
 
 
 async def test_calls_during_a_gap_fill_get_the_same_task(process: Process) -> None:
