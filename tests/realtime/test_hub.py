@@ -285,7 +285,7 @@ async def test_the_first_that_goes_takes_nothing_from_the_second(harness: HubHar
 
 
 async def test_a_slow_one_is_cut_and_the_other_of_its_user_is_not(harness: HubHarness) -> None:
-    slow, quick = harness.live(ALICE, v2=False, cap=100), harness.live(ALICE, v2=False, cap=100)
+    slow, quick = harness.live(ALICE, v2=False, limit=100), harness.live(ALICE, v2=False, limit=100)
     slow.stuck = True
     for seq in range(1, 5):
         harness.says(seq)
