@@ -28,7 +28,7 @@ def test_the_services_are_pinned_healthy_and_keep_their_data(name: str) -> None:
     assert "profiles" not in service
 
 
-@pytest.mark.parametrize("name", ["migrate", "server", "robot"])
+@pytest.mark.parametrize("name", ["migrate", "server", "bot"])
 def test_our_own_processes_run_only_when_asked_for(name: str) -> None:
     assert SERVICES[name]["profiles"] == ["app"]
     assert SERVICES[name]["image"] == "chat-server"
