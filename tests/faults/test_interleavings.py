@@ -7,10 +7,11 @@ come. Time stands still until the test moves it.
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, TypeVarTuple, cast
+from typing import Any, TypeVarTuple
 
 import hypothesis.strategies as st
 import pytest
@@ -110,6 +111,23 @@ class Log:
         return [(user, own, [len(self.events[room]) for room in own], "[]") for user, own in rooms.items() if own]
 
 
+class SimulatedConnection(ClientConnection):
+    """A connection that writes no close frame, and whose peer takes what is sent when the test says."""
+
+    def __init__(self, client: "SimulatedClient", identity: Identity) -> None:
+        super().__init__(client.machine.backend, identity, speaks_v2=client.v2)
+        self.client = client
+
+    def close(self, code: CloseCode) -> None:
+        self.client.pipe.closed.append(code)
+
+    async def drain(self) -> None:
+        if not self.client.machine.log.at_once:
+            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.client.held.append(gate)
+            await gate
+
+
 class SimulatedClient:
     """One websocket with its connection, and what its peer may expect to hear next from each room."""
 
@@ -117,14 +135,11 @@ class SimulatedClient:
         self.machine, self.user, self.v2 = machine, user, v2
         self.pipe = FakeTransport()
         self.held: list[asyncio.Future[None]] = []  # replays that wait for the client
-        identity, transport = Identity(user, f"user{user}", f"user{user}@x.org", 0), cast(asyncio.Transport, self.pipe)
-        self.connection = ClientConnection(
-            machine.backend, identity, transport, speaks_v2=v2, send_and_drain=self._send_and_drain
-        )
+        identity = Identity(user, f"user{user}", f"user{user}@x.org", expires_at=time.time() + 1e9)
+        self.connection = SimulatedConnection(self, identity)
+        self.connection.connection_made(self.pipe)
         self.subscriber = self.connection.subscriber
-        self.subscriber.close = self.pipe.closed.append
-        machine.hub.connect(self.subscriber)
-        self.entering = machine.loop.create_task(self.connection.subscribe_initial())
+        self.opening = machine.loop.create_task(self.connection.open())
         self.read = 0  # frames that `check` has seen
         self.next: dict[int, int | None] = {}  # v2: the number that has to come; None: only a join may
         self.left: dict[int, bool] = {}  # rooms that were left: nothing may come before a join
@@ -133,21 +148,14 @@ class SimulatedClient:
         self.surely: set[int] = set()  # rooms that are certainly being replayed
         self.last: dict[int, int] = {}  # the original's clients: the last message heard
 
-    async def _send_and_drain(self, payload: bytes) -> None:
-        self.connection.send(payload)
-        if not self.machine.log.at_once:
-            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.held.append(gate)
-            await gate
-
     @property
     def gone(self) -> bool:
         return self.pipe.aborted or bool(self.pipe.closed)
 
     def end(self) -> None:
-        self.entering.cancel()
-        self.connection.cancel_replay()
-        self.machine.hub.disconnect(self.subscriber)
+        self.opening.cancel()
+        self.pipe.aborted = True
+        self.connection.connection_lost(None)
 
     def check(self) -> None:
         """Everything that came since the last look continues what came before."""
@@ -367,8 +375,6 @@ class InterleavingMachine(RuleBasedStateMachine):
         assert not self.failures, self.failures
         for client in list(self.clients):
             client.check()
-            if client.entering.done() and client.entering.exception():
-                client.pipe.closed.append(CloseCode.SERVICE_RESTART)
             if client.gone:
                 self.clients.remove(client)
                 self.do(client.end)
