@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chat.auth.tokens import Identity, Tokens
-from chat.broker.base import Broker
 from chat.config import Settings
 from chat.db.errors import DatabaseError
 from chat.db.pool import Database
 from chat.domain.rooms import JoinedRooms, RoomListLoader
 from chat.domain.slash_commands import SlashCommands
 from chat.errors import BadRequest, ChatError, RateLimited
+from chat.eventlog.notifier import Notifier
 from chat.eventlog.reader import EventReader
 from chat.eventlog.writer import EventWriter
 from chat.protocol.close_codes import CloseCode
@@ -69,7 +69,7 @@ class Backend:
     settings: Settings
     db: Database
     tokens: Tokens
-    broker: Broker
+    notifier: Notifier
     writer: EventWriter
     reader: EventReader
     room_lists: RoomListLoader

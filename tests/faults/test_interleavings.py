@@ -24,6 +24,7 @@ from chat.db.errors import Unreachable
 from chat.db.rows import row_mapping
 from chat.domain.rooms import RoomListLoader
 from chat.eventlog.event import Event, EventKind, event_notification
+from chat.eventlog.notifier import Notifier
 from chat.eventlog.reader import EventReader
 from chat.protocol.close_codes import CloseCode
 from chat.protocol.frames import Resume
@@ -33,6 +34,7 @@ from chat.realtime.connection import Backend, ClientConnection
 from chat.realtime.hub import Hub
 from chat.realtime.relay import Relay
 from tests.support.fake_transport import FakeTransport
+from tests.support.recording_broker import RecordingBroker
 from tests.support.sample_events import ALICE, BOB, line, membership
 from tests.support.standing_clock import StandingClock
 
@@ -244,16 +246,17 @@ class InterleavingMachine(RuleBasedStateMachine):
 
     def _begin(self) -> None:
         self.hub = Hub()
-        nowhere: Any = SimpleNamespace(subscribe=lambda handler: None)
+        self.broker = RecordingBroker()
+        notifier = Notifier(self.broker)
         tokens: Any = SimpleNamespace(epoch="one")
         log: Any = self.log
         unused: Any = None
-        self.relay = Relay(log, nowhere, self.hub, tokens)
+        self.relay = Relay(log, notifier, self.hub, tokens)
         self.backend = Backend(
             settings=Settings(resume_max_events=RESUME_EVENTS, rate_limit_per_s=0),
             db=unused,
             tokens=tokens,
-            broker=nowhere,
+            notifier=notifier,
             writer=unused,
             reader=EventReader(log),
             room_lists=RoomListLoader(log),
@@ -294,16 +297,14 @@ class InterleavingMachine(RuleBasedStateMachine):
             if again
             else self.notifications.pop(which % len(self.notifications))
         )
-        self.do(lambda: self.relay.on_notifications(encode_notifications([event_notification(event)])))
+        self.do(lambda: self.broker.receive(encode_notifications([event_notification(event)])))
 
     @precondition(lambda self: self.notifications)
     @rule()
     def deliver_all(self) -> None:
         notifications, self.notifications = self.notifications, []
         self.do(
-            lambda: self.relay.on_notifications(
-                encode_notifications([event_notification(event) for event in notifications])
-            )
+            lambda: self.broker.receive(encode_notifications([event_notification(event) for event in notifications]))
         )
 
     @precondition(lambda self: self.notifications)
