@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from functools import cache
+from glob import glob
 from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,19 @@ PGBENCH_PLACES = "/usr/lib/postgresql/*/bin/pgbench"
 def missing(what: str) -> None:
     """Say once on stderr that a program is missing."""
     print(f"{what} is not installed: its numbers are missing", file=sys.stderr)
+
+
+@cache
+def installed(what: str, files: tuple[str, ...], needed: tuple[str, ...], units: tuple[str, ...] = ()) -> bool:
+    """Whether a program is there, by patterns of its files. As root it is installed, and never starts as a service."""
+    if not all(map(glob, files)) and packages.can_install():
+        log = Path(tempfile.gettempdir()) / "bench-install.log"
+        for package in needed:
+            packages.install(package, units, log)
+    if all(map(glob, files)):
+        return True
+    missing(f"{what} (Debian: {', '.join(needed)})")
+    return False
 
 
 def pgbench(url: str, script: str, *, clients: int, seconds: float) -> float | None:
