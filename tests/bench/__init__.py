@@ -6,6 +6,7 @@
 `wires`       the load: raw websockets on one epoll, counting bytes instead of parsing them
 `crowd`       people in rooms, on any server, and how long their messages take to the last of them
 `references`  what most workloads are compared with
+`deliveries`  two more for *fanout*: nchan, and a plain C loop, `send_loop.c`
 `ejabberd`    another chat server, for *day* and *lone*
 `tools`       pgbench, wrk, and what Debian has
 one module a workload: `fanout`, `rooms`, `ingest`, `idle`, `history`, `login`, `start`, `day`, `lone`;
