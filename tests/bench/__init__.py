@@ -9,7 +9,7 @@
 `deliveries`  two more for *fanout*: nchan, and a plain C loop, `send_loop.c`
 `ejabberd`    another chat server, for *day* and *lone*
 `tools`       pgbench, wrk, and what Debian has
-one module a workload: `fanout`, `rooms`, `ingest`, `idle`, `history`, `login`, `start`, `day`, `lone`;
+one module a workload: `fanout`, `rooms`, `ingest`, `idle`, `history`, `login`, `start`, `day`, `lone`, `processes`;
 instead of them, `growth` and `prices`
 
 This process is the load. The server, and whatever it is compared with, is a process of its own on another core.
