@@ -71,7 +71,7 @@ check: install-dev ## Lint, format, types, order of the packages, language, dock
 	@.venv/bin/python -m devtools.language
 	@.venv/bin/python -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
-bench: install-dev ## What it costs, in one table, in ten minutes. W=fanout is that workload alone, ARGS are the benchmark's
+bench: install-dev ## What it costs, in one table, in twenty minutes. W=fanout is that workload alone, ARGS are the benchmark's
 	@$(DEVTOOLS) services
 	@.venv/bin/python -m tests.bench $(W) $(ARGS)
 

@@ -22,7 +22,7 @@ from chat.http.error_middleware import error_middleware
 from chat.http.listening_sockets import listen_on_first_free
 from chat.http.requests import MAX_BODY_BYTES
 from chat.http.routes import ROUTES
-from chat.http.slow_peers import limit_unacknowledged_sends
+from chat.http.slow_peers import on_response_prepare
 from chat.lifecycle import CONTEXTS, disconnect_clients
 
 SHUTDOWN_TIMEOUT_S = 1.0  # for requests still being answered at a stop; the writes among them are answered before
@@ -47,7 +47,7 @@ def make_app(settings: Settings) -> web.Application:
     app[app_keys.STATE] = app_keys.State()
     app.add_routes(ROUTES)
     app.cleanup_ctx.extend(CONTEXTS)
-    app.on_response_prepare.append(limit_unacknowledged_sends)
+    app.on_response_prepare.append(on_response_prepare)
     app.on_shutdown.append(disconnect_clients)
     return app
 

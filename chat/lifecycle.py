@@ -23,6 +23,7 @@ from chat.domain.rooms import RoomDirectory, RoomListLoader
 from chat.domain.slash_commands import SlashCommands
 from chat.errors import OperatorError, OutcomeUnknown, Unavailable
 from chat.eventlog import writer
+from chat.eventlog.notifier import Notifier
 from chat.eventlog.reader import EventReader
 from chat.eventlog.writer import EventWriter
 from chat.http import app_keys
@@ -73,13 +74,14 @@ async def auth_context(app: web.Application) -> AsyncIterator[None]:
 
 
 async def event_writer_context(app: web.Application) -> AsyncIterator[None]:
-    """The event writer, with connections of its own, and the broker that it publishes to (not open yet)."""
+    """The event writer, with connections of its own, the notifier that it calls, and the broker (not open yet)."""
     settings = app[app_keys.SETTINGS]
     broker = app[app_keys.BROKER] = make_broker(settings.amqp_url, prefix=settings.amqp_prefix)
+    notifier = app[app_keys.NOTIFIER] = Notifier(broker)
     db = Database(settings.database_url, size=writer.CONNECTIONS, name="writer")
     await db.open()
     event_writer = app[app_keys.WRITER] = EventWriter(
-        db, broker, timeout_s=settings.write_timeout_s, queue_limit=settings.write_queue_limit
+        db, notifier, timeout_s=settings.write_timeout_s, queue_limit=settings.write_queue_limit
     )
     event_writer.open()
     yield
@@ -94,6 +96,7 @@ async def slash_commands_context(app: web.Application) -> AsyncIterator[None]:
         app[app_keys.DB],
         app[app_keys.WRITER],
         app[app_keys.BROKER],
+        app[app_keys.NOTIFIER],
         timeout_s=settings.command_timeout_s,
         write_timeout_s=settings.write_timeout_s,
     )
@@ -114,17 +117,17 @@ async def slash_commands_context(app: web.Application) -> AsyncIterator[None]:
 
 
 async def realtime_context(app: web.Application) -> AsyncIterator[None]:
-    """The hub, the relay from broker and log to the hub, and the keepalive of all connections."""
-    settings, broker, tokens = app[app_keys.SETTINGS], app[app_keys.BROKER], app[app_keys.TOKENS]
+    """The hub, the relay that follows the log for it, and the keepalive of all connections."""
+    settings, notifier, tokens = app[app_keys.SETTINGS], app[app_keys.NOTIFIER], app[app_keys.TOKENS]
     db = Database(settings.database_url, size=RELAY_CONNECTIONS, name="relay")
     await db.open()
     hub = Hub()
-    relay = Relay(db, broker, hub, tokens)
+    relay = Relay(db, notifier, hub, tokens)
     backend = app[app_keys.BACKEND] = Backend(
         settings=settings,
         db=app[app_keys.DB],
         tokens=tokens,
-        broker=broker,
+        notifier=notifier,
         writer=app[app_keys.WRITER],
         reader=app[app_keys.READER],
         room_lists=RoomListLoader(app[app_keys.DB]),

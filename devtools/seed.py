@@ -6,6 +6,7 @@ from chat.config import Settings
 from chat.db.pool import Database
 from chat.domain import accounts, messages, rooms
 from chat.errors import Conflict
+from chat.eventlog.notifier import Notifier
 from chat.eventlog.writer import EventWriter
 
 PASSWORD = "correct horse"  # of both users, for a developer's machine only
@@ -22,7 +23,7 @@ async def seed(settings: Settings) -> str:
     db = Database(settings.database_url, size=2, name="seed")
     await db.open()
     passwords = Passwords(threads=1, queue_timeout_s=settings.hash_queue_timeout_s)
-    writer = EventWriter(db, MemoryBroker(), timeout_s=settings.write_timeout_s, queue_limit=100)
+    writer = EventWriter(db, Notifier(MemoryBroker()), timeout_s=settings.write_timeout_s, queue_limit=100)
     writer.open()
     try:
         users = {

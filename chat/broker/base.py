@@ -3,8 +3,8 @@
 `RabbitBroker` in rabbitmq.py speaks to RabbitMQ, `MemoryBroker` in memory.py stays inside one process
 (`AMQP_URL=memory:`); factory.py chooses. Both carry two kinds of traffic:
 
-    publish / subscribe   to every process: fast, at most once, never waited for. The relay finds in PostgreSQL
-                          what a process has missed.
+    publish / subscribe   to every other process: fast, at most once, never waited for. The relay finds in
+                          PostgreSQL what a process has missed.
     enqueue / consume     through a named queue to one of its consumers: confirmed, and acked when handled.
 
 A bot declares the queues between it and the server, with the properties that it likes; the server uses what is there.
@@ -42,7 +42,7 @@ class Broker(Protocol):
         """Pass every published body to `handler`, in order, also those of this process. `handler` must not block."""
 
     def publish(self, body: bytes) -> None:
-        """Send to every process. Never waits, never fails; may be lost."""
+        """Send to every other process. Never waits, never fails; may be lost."""
 
     def declare(self, queue: str) -> None:
         """Keep a queue in existence: create it, durable, when it is missing. One that exists is used as it is."""

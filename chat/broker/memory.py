@@ -10,11 +10,10 @@ log = logging.getLogger(__name__)
 
 
 class MemoryBroker:
-    """Delivers everything on the next tick of the loop, in order."""
+    """The queues of one process."""
 
     def __init__(self) -> None:
         self.up = False
-        self._subscribers: list[EventHandler] = []
         self._consumers: dict[str, Consumer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -28,11 +27,10 @@ class MemoryBroker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def subscribe(self, handler: EventHandler) -> None:
-        self._subscribers.append(handler)
+        """Do nothing: nothing comes from elsewhere."""
 
     def publish(self, body: bytes) -> None:
-        for handler in self._subscribers:
-            asyncio.get_running_loop().call_soon(handler, body)
+        """Do nothing: there is no other process."""
 
     def declare(self, queue: str) -> None:
         """Do nothing: here, a queue is its consumer."""

@@ -2,7 +2,8 @@
 
 The exchange chat.events (fanout) carries what is published, the default exchange the messages of the queues.
 
-    _reconnect_loop   keeps the connection and the channels for publishing: when one of them dies, all are made anew
+    _reconnect_loop   keeps the connection and its channels: when one of them dies, all are made anew
+    _publish_loop     sends what is published, as long as the connection lives
     _consume_loop     one for each queue that is consumed, as long as the connection lives; looks for the queue once a
                       second while it is missing
 """
@@ -10,6 +11,8 @@ The exchange chat.events (fanout) carries what is published, the default exchang
 import asyncio
 import logging
 import random
+import secrets
+from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
@@ -25,11 +28,13 @@ from chat.errors import OutcomeUnknown, Unavailable
 log = logging.getLogger(__name__)
 
 EVENTS_EXCHANGE = "chat.events"
-MAX_PENDING_PUBLISHES = 8  # beyond that they are dropped, so that memory stays flat while the broker hangs
-PUBLISH_TIMEOUT_S = 2.0
+MAX_UNSENT_BYTES = 1 << 20  # of events; beyond that they are dropped, so that memory stays flat while the broker hangs
+DRAIN_BYTES = 64 * 1024  # of events that go to the socket before waiting until it has taken them
+BEACON_TIMEOUT_S = 2.0
 ENQUEUE_TIMEOUT_S = 3.0
-PROBE_ROUTING_KEY = "chat.nobody"  # names no queue: the broker confirms the message and drops it
-PROBE_INTERVAL_S = 1.0  # between two probes whether the broker still works
+NOBODY = "chat.nobody"  # a routing key that names no queue
+BEACON_INTERVAL_S = 1.0  # between two beacons: they ask whether the broker works, and tell others of this process
+PEER_TIMEOUT_S = 5.0  # how long a process that is not heard counts as one that listens
 SETUP_TIMEOUT_S = 5.0  # for one step of connecting
 CONNECT_TIMEOUT_S = 10.0  # for all steps of connecting
 CLOSE_TIMEOUT_S = 1.0
@@ -63,18 +68,21 @@ class RabbitBroker:
         self._declared: list[str] = []
         self._consumers: dict[str, Consumer] = {}
         self._connection: AbstractConnection | None = None
-        self._publish_channel: AbstractChannel | None = None
         self._queue_channel: AbstractChannel | None = None
-        self._pending_publishes: set[asyncio.Task[bool]] = set()
-        self._consume_tasks: list[asyncio.Task[None]] = []
+        self._sender_id = secrets.token_hex(8)  # of this process, by which it knows its own events
+        self._unsent: deque[bytes] = deque()
+        self._unsent_bytes = 0
+        self._has_unsent = asyncio.Event()
+        self._peer_heard_at = 0.0  # in the loop's seconds
+        self._tasks: list[asyncio.Task[None]] = []  # as long as the connection lives
         self._handling: set[asyncio.Task[None]] = set()
         self._consumer_checks: dict[str, _ConsumerCheck] = {}
         self._reconnect_task: asyncio.Task[None] | None = None
 
     @property
-    def pending_publishes(self) -> int:
-        """How many publishes wait for their confirmation."""
-        return len(self._pending_publishes)
+    def unsent_bytes(self) -> int:
+        """How much of what was published has not gone to the socket yet."""
+        return self._unsent_bytes
 
     async def open(self) -> None:
         first = asyncio.Event()
@@ -86,17 +94,16 @@ class RabbitBroker:
             self._reconnect_task.cancel()
             await asyncio.gather(self._reconnect_task, return_exceptions=True)
         checks = [check.answer for check in self._consumer_checks.values()]
-        await cancel_and_wait([*self._pending_publishes, *self._handling, *checks])
+        await cancel_and_wait([*self._handling, *checks])
 
     def subscribe(self, handler: EventHandler) -> None:
         self._subscribers.append(handler)
 
     def publish(self, body: bytes) -> None:
-        if self._publish_channel is None or not self.up or len(self._pending_publishes) >= MAX_PENDING_PUBLISHES:
-            return
-        task = asyncio.create_task(self._publish(self._publish_channel, self._exchange, body))
-        self._pending_publishes.add(task)
-        task.add_done_callback(self._pending_publishes.discard)
+        if self.up and self._has_peers() and self._unsent_bytes + len(body) <= MAX_UNSENT_BYTES:
+            self._unsent.append(body)
+            self._unsent_bytes += len(body)
+            self._has_unsent.set()
 
     def declare(self, queue: str) -> None:
         self._declared.append(queue)
@@ -146,20 +153,43 @@ class RabbitBroker:
             raise Unavailable("The broker cannot be reached. Try again later.")
         return self._connection
 
-    async def _publish(self, channel: AbstractChannel, exchange: str, body: bytes) -> bool:
-        """Publish and return whether it was confirmed. The poll finds what a lost notification would have told."""
-        try:
-            await channel.basic_publish(
-                body, exchange=exchange, routing_key=PROBE_ROUTING_KEY, timeout=PUBLISH_TIMEOUT_S
-            )
-        except BROKER_ERRORS as error:
-            log.debug("the broker did not confirm: %r", error)
-            return False
-        except asyncio.CancelledError:
-            if being_cancelled():
-                raise
-            return False
-        return True
+    # --- events ---------------------------------------------------------------------------------------
+
+    def _has_peers(self) -> bool:
+        """Whether another process may listen. For one that is alone, the broker is a third of what a message costs."""
+        return asyncio.get_running_loop().time() - self._peer_heard_at < PEER_TIMEOUT_S
+
+    async def _publish_loop(self, channel: AbstractChannel) -> None:
+        """Send what is published. Events need no confirms: the poll finds what a lost one would have told."""
+        properties = spec.Basic.Properties(delivery_mode=1, app_id=self._sender_id, message_id="event")
+        undrained = 0
+        while True:
+            await self._has_unsent.wait()
+            while self._unsent:
+                body = self._unsent.popleft()
+                self._unsent_bytes -= len(body)
+                undrained += len(body)
+                drains = undrained > DRAIN_BYTES
+                await channel.basic_publish(  # type: ignore[call-arg]  # `wait` is missing in their abstract class
+                    body, exchange=self._exchange, properties=properties, wait=drains
+                )
+                undrained = 0 if drains else undrained
+            self._has_unsent.clear()
+
+    async def _consume_events(self, channel: AbstractChannel) -> None:
+        declared = await channel.queue_declare(exclusive=True, timeout=SETUP_TIMEOUT_S)
+        name = declared.queue or ""
+        await channel.queue_bind(name, self._exchange, timeout=SETUP_TIMEOUT_S)
+
+        def received(message: DeliveredMessage) -> None:
+            if message.header.properties.app_id == self._sender_id:
+                return  # delivered here before it was published
+            self._peer_heard_at = asyncio.get_running_loop().time()
+            for handler in self._subscribers if message.body else ():
+                handler(message.body)
+
+        # A plain function: aiormq keeps the order only for these.
+        await channel.basic_consume(name, received, no_ack=True, timeout=SETUP_TIMEOUT_S)  # type: ignore[arg-type]
 
     # --- the connection -------------------------------------------------------------------------------
 
@@ -170,7 +200,8 @@ class RabbitBroker:
             try:
                 broken = await _within(CONNECT_TIMEOUT_S, self._connect())
                 pause, logged = RECONNECT_BACKOFF_S[0], False
-                self._set_up(True)
+                self._peer_heard_at = asyncio.get_running_loop().time()  # perhaps; they have not spoken yet
+                self._set_up(await self._send_beacon())
                 first.set()
                 await self._watch(broken)
                 self._set_up(False)
@@ -187,11 +218,11 @@ class RabbitBroker:
     async def _watch(self, broken: asyncio.Event) -> None:
         """Return when a part is dead. A broker that is frozen or out of memory is not dead, but confirms nothing."""
         while not broken.is_set():
-            assert self._publish_channel is not None
-            self._set_up(await self._publish(self._publish_channel, "", b""))
             with suppress(TimeoutError):
-                async with asyncio.timeout(PROBE_INTERVAL_S):
+                async with asyncio.timeout(BEACON_INTERVAL_S):
                     await broken.wait()
+                    return
+            self._set_up(await self._send_beacon())
 
     def _set_up(self, up: bool) -> None:
         if up and not self.up:
@@ -200,53 +231,69 @@ class RabbitBroker:
             log.warning("the broker is gone or stuck; chat goes on by the poll")
         self.up = up
 
+    async def _send_beacon(self) -> bool:
+        """Send an event without a body: to the others, or from a bot, which takes no events, to nobody. Return whether
+        the broker confirms it."""
+        assert self._queue_channel is not None
+        properties = spec.Basic.Properties(delivery_mode=1, app_id=self._sender_id)
+        try:
+            await self._queue_channel.basic_publish(
+                b"",
+                exchange=self._exchange if self._subscribers else "",
+                routing_key=NOBODY,
+                properties=properties,
+                timeout=BEACON_TIMEOUT_S,
+            )
+        except BROKER_ERRORS as error:
+            log.debug("the broker did not confirm: %r", error)
+            return False
+        except asyncio.CancelledError:
+            if being_cancelled():
+                raise
+            return False
+        return True
+
     async def _connect(self) -> asyncio.Event:
         """Make the connection and all channels. The returned event is set when any of them dies."""
         broken = asyncio.Event()
         connection = self._connection = await _within(SETUP_TIMEOUT_S, aiormq.connect(self._url))
-        self._publish_channel = await self._channel(connection, broken)
         self._queue_channel = await self._channel(connection, broken)
-        await self._publish_channel.exchange_declare(
+        await self._queue_channel.exchange_declare(
             self._exchange, exchange_type="fanout", durable=True, timeout=SETUP_TIMEOUT_S
         )
+        publishing = asyncio.create_task(self._publish_loop(await self._channel(connection, broken, confirms=False)))
+        publishing.add_done_callback(lambda _: broken.set())
+        self._tasks.append(publishing)
         if self._subscribers:
             await self._consume_events(await self._channel(connection, broken))
         await self._declare_queues(connection)
         for queue, consumer in self._consumers.items():
             tried = asyncio.Event()
-            self._consume_tasks.append(asyncio.create_task(self._consume_loop(connection, queue, consumer, tried)))
+            self._tasks.append(asyncio.create_task(self._consume_loop(connection, queue, consumer, tried)))
             await tried.wait()
         connection.closing.add_done_callback(lambda _: broken.set())
         return broken
 
     async def _disconnect(self) -> None:
-        connection, self._connection, self._publish_channel, self._queue_channel = self._connection, None, None, None
+        connection, self._connection, self._queue_channel = self._connection, None, None
         self.up = False
-        await cancel_and_wait(self._consume_tasks)
-        self._consume_tasks.clear()
+        await cancel_and_wait(self._tasks)
+        self._tasks.clear()
+        self._unsent.clear()
+        self._unsent_bytes = 0
         if connection is not None and not connection.is_closed:
             try:
                 await _within(CLOSE_TIMEOUT_S, connection.close())
             except Exception as error:
                 log.debug("closing the broken connection: %r", error)
 
-    async def _channel(self, connection: AbstractConnection, broken: asyncio.Event) -> AbstractChannel:
-        channel = await connection.channel(timeout=SETUP_TIMEOUT_S)
+    async def _channel(
+        self, connection: AbstractConnection, broken: asyncio.Event, *, confirms: bool = True
+    ) -> AbstractChannel:
+        channel = await connection.channel(publisher_confirms=confirms, timeout=SETUP_TIMEOUT_S)
         channel.closing.add_done_callback(lambda _: broken.set())
         channel.on_consumer_cancel_callbacks.add(lambda _: broken.set())
         return channel
-
-    async def _consume_events(self, channel: AbstractChannel) -> None:
-        declared = await channel.queue_declare(exclusive=True, timeout=SETUP_TIMEOUT_S)
-        name = declared.queue or ""
-        await channel.queue_bind(name, self._exchange, timeout=SETUP_TIMEOUT_S)
-
-        def received(message: DeliveredMessage) -> None:
-            for handler in self._subscribers:
-                handler(message.body)
-
-        # A plain function: aiormq keeps the order only for these.
-        await channel.basic_consume(name, received, no_ack=True, timeout=SETUP_TIMEOUT_S)  # type: ignore[arg-type]
 
     # --- queues ---------------------------------------------------------------------------------------
 

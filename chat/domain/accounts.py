@@ -8,12 +8,11 @@ from typing import NamedTuple
 from email_validator import EmailNotValidError, validate_email
 
 from chat.auth.passwords import Passwords
-from chat.broker.base import Broker
 from chat.db.errors import DatabaseError, StatementTimeout
 from chat.db.pool import Database
 from chat.errors import BadRequest, Conflict, NotFound, OutcomeUnknown, Unauthorized, Unavailable
 from chat.eventlog.event import Event, event_notification
-from chat.protocol.notifications import encode_notifications
+from chat.eventlog.notifier import Notifier
 from chat.protocol.text import INVISIBLE_LETTERS, is_reserved_username
 
 USERNAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{3,32}", re.ASCII)  # ASCII, so that no two names look alike
@@ -61,12 +60,12 @@ async def sign_up(db: Database, passwords: Passwords, username: str, email: str,
     raise Conflict(f"{field} is taken by somebody else. Choose another one.", code=f"{field}_taken")
 
 
-async def announce(db: Database, broker: Broker, user: User) -> None:
+async def announce(db: Database, notifier: Notifier, user: User) -> None:
     """Tell every process that a new account has joined the default rooms."""
     with suppress(Unavailable, DatabaseError):  # then each process finds the events by itself
         events = await db.fetch_all("users/list_joins", Event, user_id=user.id)
         if events:
-            broker.publish(encode_notifications(list(map(event_notification, events))))
+            notifier.notify(list(map(event_notification, events)))
 
 
 async def log_in(db: Database, passwords: Passwords, email: str, password: str) -> User:

@@ -18,12 +18,13 @@ from chat.broker.base import Broker, QueueMessage
 from chat.db.errors import DatabaseError, StatementTimeout
 from chat.db.pool import Database
 from chat.errors import BadRequest, OutcomeUnknown, Unavailable
+from chat.eventlog.notifier import Notifier
 from chat.eventlog.refusals import REFUSALS
 from chat.eventlog.writer import EventWriter
 from chat.protocol.bot_queues import COMMAND_QUEUE, REPLY_QUEUE, STOCK, STOCK_UNAVAILABLE, BotMessage
 from chat.protocol.codec import encode, parse_bigint
 from chat.protocol.frames import FrameType, MessageFrame, SendMessage, decode
-from chat.protocol.notifications import Notification, encode_notifications
+from chat.protocol.notifications import Notification
 from chat.protocol.text import clean_text
 
 log = logging.getLogger(__name__)
@@ -52,9 +53,16 @@ class SlashCommands:
     """
 
     def __init__(
-        self, db: Database, writer: EventWriter, broker: Broker, *, timeout_s: float, write_timeout_s: float
+        self,
+        db: Database,
+        writer: EventWriter,
+        broker: Broker,
+        notifier: Notifier,
+        *,
+        timeout_s: float,
+        write_timeout_s: float,
     ) -> None:
-        self._db, self._writer, self._broker = db, writer, broker
+        self._db, self._writer, self._broker, self._notifier = db, writer, broker, notifier
         self._timeout_s, self._write_timeout_s = timeout_s, write_timeout_s
         broker.consume(REPLY_QUEUE, self.on_reply)
 
@@ -133,7 +141,7 @@ class SlashCommands:
     def _show(self, identity: Identity, room_id: int, line: str, request_id: str) -> None:
         """Show the line to the room. It is not in the log, so it has no seq."""
         frame = MessageFrame(room_id, line, identity.email, identity.user_id, identity.username, request_id=request_id)
-        self._broker.publish(encode_notifications([Notification(room_id, None, FrameType.MESSAGE, encode(frame))]))
+        self._notifier.notify([Notification(room_id, None, FrameType.MESSAGE, encode(frame))])
 
     async def on_reply(self, message: QueueMessage) -> None:
         """Write what a bot answered. Raises `Unavailable` or `OutcomeUnknown`: then the message has to come again."""

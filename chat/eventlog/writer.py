@@ -18,14 +18,13 @@ from secrets import token_urlsafe
 from typing import Any, NamedTuple
 
 from chat.aio import cancel_and_wait
-from chat.broker.base import Broker
 from chat.db.errors import StatementFailed, StatementTimeout, Unreachable
 from chat.db.pool import Connection, Database
 from chat.errors import BadRequest, ChatError, OutcomeUnknown, Unavailable
 from chat.eventlog.event import Event, EventKind, event_notification
+from chat.eventlog.notifier import Notifier
 from chat.eventlog.refusals import LOCKED, REFUSALS, room_is_busy
 from chat.eventlog.write_queue import APPEND, PendingWrite, WriteQueue, WriteResult
-from chat.protocol.notifications import encode_notifications
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +45,8 @@ class _ResultRow(NamedTuple):
 class EventWriter:
     """`timeout_s`: by when an author is answered. `queue_limit`: how many writes may wait."""
 
-    def __init__(self, db: Database, broker: Broker, *, timeout_s: float, queue_limit: int) -> None:
-        self._db, self._broker, self._timeout_s = db, broker, timeout_s
+    def __init__(self, db: Database, notifier: Notifier, *, timeout_s: float, queue_limit: int) -> None:
+        self._db, self._notifier, self._timeout_s = db, notifier, timeout_s
         self._queue = WriteQueue(queue_limit)
         self._in_hand: set[PendingWrite] = set()  # taken from the queue and not finished
         self._contended_rooms: set[int] = set()  # the last write hit a lock timeout: isolated until one succeeds
@@ -239,7 +238,7 @@ class EventWriter:
                 else:
                     write.resolve(WriteResult(event, status != "new"))
         if notifications:
-            self._broker.publish(encode_notifications(notifications))
+            self._notifier.notify(notifications)
 
     def _check_deadlines(self) -> None:
         """Answer every write whose deadline has passed. Called as long as there are any."""

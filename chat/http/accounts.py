@@ -16,7 +16,7 @@ async def sign_up(request: web.Request) -> web.Response:
     body = await parse_body(request, SignUp)
     db, passwords = request.app[app_keys.DB], request.app[app_keys.PASSWORDS]
     user = await accounts.sign_up(db, passwords, body.username, body.email, body.password)
-    await accounts.announce(db, request.app[app_keys.BROKER], user)
+    await accounts.announce(db, request.app[app_keys.NOTIFIER], user)
     return _login_response(request, user, status=201)
 
 

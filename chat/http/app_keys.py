@@ -11,6 +11,7 @@ from chat.config import Settings
 from chat.db.pool import Database
 from chat.domain.rooms import RoomDirectory
 from chat.domain.slash_commands import SlashCommands
+from chat.eventlog.notifier import Notifier
 from chat.eventlog.reader import EventReader
 from chat.eventlog.writer import EventWriter
 from chat.realtime.connection import Backend
@@ -29,6 +30,7 @@ DB = web.AppKey("DB", Database)
 ROOMS = web.AppKey("ROOMS", RoomDirectory)
 READER = web.AppKey("READER", EventReader)
 BROKER = web.AppKey("BROKER", Broker)
+NOTIFIER = web.AppKey("NOTIFIER", Notifier)
 PASSWORDS = web.AppKey("PASSWORDS", Passwords)
 TOKENS = web.AppKey("TOKENS", Tokens)
 WRITER = web.AppKey("WRITER", EventWriter)

@@ -1,5 +1,6 @@
 """Disconnects peers that acknowledge nothing of what is sent to them."""
 
+import asyncio
 import socket
 
 from aiohttp import web
@@ -7,11 +8,17 @@ from aiohttp import web
 TCP_USER_TIMEOUT_S = 30  # longer than a phone is without a signal in a tunnel
 
 
-async def limit_unacknowledged_sends(request: web.Request, _: web.StreamResponse) -> None:
-    """A signal before each answer, websockets too: have the kernel drop a peer that acknowledges no data for 30 s.
+def limit_unacknowledged_sends(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel drop a peer that acknowledges no data for 30 s.
 
     Without it a peer that answers zero-window probes is kept for ever. Linux only.
     """
-    if request.transport is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-        peer = request.transport.get_extra_info("socket")
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        peer = transport.get_extra_info("socket")
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_S * 1000)
+
+
+async def on_response_prepare(request: web.Request, _: web.StreamResponse) -> None:
+    """A signal before each answer."""
+    if request.transport is not None:
+        limit_unacknowledged_sends(request.transport)

@@ -10,21 +10,18 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import WSMessage, WSMsgType
-
 from chat.auth.tokens import Identity, Tokens
-from chat.broker.base import Broker
 from chat.config import Settings
 from chat.db.errors import DatabaseError
 from chat.db.pool import Database
 from chat.domain.rooms import JoinedRooms, RoomListLoader
 from chat.domain.slash_commands import SlashCommands
 from chat.errors import BadRequest, ChatError, RateLimited
+from chat.eventlog.notifier import Notifier
 from chat.eventlog.reader import EventReader
 from chat.eventlog.writer import EventWriter
 from chat.protocol.close_codes import CloseCode
@@ -46,17 +43,18 @@ from chat.realtime.rate_limit import TokenBucket
 from chat.realtime.relay import Relay
 from chat.realtime.replay import Replay
 from chat.realtime.subscriber import Subscriber
-from chat.realtime.websocket_frames import PING_FRAME, MaskGuard, close_frame, text_frame
+from chat.realtime.websocket_frames import text_frame
+from chat.realtime.websocket_protocol import WebsocketProtocol
 
 log = logging.getLogger(__name__)
 
 BURST_SECONDS = 5  # seconds' worth of frames that may come at once
 RESUME_BURST = 1000  # resumes that may come at once: a client that comes back has one for each of its rooms
 MAX_RATE_VIOLATIONS = 100  # frames above the rate that are answered; then the connection is closed
-KERNEL_SEND_BUFFER_BYTES = 64 * 1024  # left to itself, the kernel hides megabytes from the limit
 MAX_LARGE_HELLOS = 8  # hellos larger than that buffer which wait for their peers at the same time
 LARGE_HELLO_TURN_S = 10.0  # a hello whose peer reads so slowly no longer keeps others waiting
-CLOSE_TIMEOUT_S = 2.0  # a peer answers a close within this time, or is disconnected
+KERNEL_SEND_BUFFER_BYTES = 64 * 1024  # left to itself, the kernel hides megabytes from the limit
+NO_CLOSE_FRAME = 1006  # what a client's library says of a connection that ended without one
 SHUTDOWN_JITTER_S = 1.0  # connections close spread over this time at a stop, so that they do not come back all at once
 
 
@@ -71,7 +69,7 @@ class Backend:
     settings: Settings
     db: Database
     tokens: Tokens
-    broker: Broker
+    notifier: Notifier
     writer: EventWriter
     reader: EventReader
     room_lists: RoomListLoader
@@ -82,113 +80,73 @@ class Backend:
     large_hellos: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_LARGE_HELLOS))
 
 
-class ClientConnection:
-    """One open websocket. `send_and_drain` sends a payload as a text frame and waits until the peer keeps up."""
+class ClientConnection(WebsocketProtocol):
+    """One client. `connection_made` registers it; then `open` has to be called, and until then nothing is read."""
 
     __slots__ = (  # ten thousand of these may live in a process: a __dict__ each would cost a third of a KiB
-        "_close_timer",
         "_command_lock",
         "_ended",
+        "_expiry",
         "_frame_bucket",
-        "_mask_guard",
+        "_is_open",
         "_pending_replies",
-        "_pinged_at",
         "_replay",
-        "_replies_flushed",
         "_resume_bucket",
-        "_transport",
         "backend",
-        "close_code",
         "id",
         "identity",
-        "send_and_drain",
         "speaks_v2",
         "subscriber",
     )
 
-    def __init__(
-        self,
-        backend: Backend,
-        identity: Identity,
-        transport: asyncio.Transport,
-        *,
-        speaks_v2: bool,
-        send_and_drain: Callable[[bytes], Awaitable[None]],
-    ) -> None:
-        settings, now = backend.settings, asyncio.get_running_loop().time()
+    subscriber: Subscriber
+
+    def __init__(self, backend: Backend, identity: Identity, *, speaks_v2: bool) -> None:
+        super().__init__(MAX_FRAME_BYTES)
+        loop, rate = asyncio.get_running_loop(), backend.settings.rate_limit_per_s
+        now = loop.time()
         self.backend, self.identity, self.speaks_v2 = backend, identity, speaks_v2
         self.id = secrets.token_urlsafe(9)
-        self._command_lock: asyncio.Lock | None = None  # from the first command on
-        self.subscriber = Subscriber(
-            identity.user_id,
-            transport,
-            self.close,
-            speaks_v2=speaks_v2,
-            buffer_limit_bytes=settings.send_buffer_limit_bytes,
-        )
-        self.send_and_drain = send_and_drain
-        self._transport = transport
-        self._mask_guard: MaskGuard | None = None
-        self._pinged_at: float | None = None  # if nothing came since
-        # A list, though it is read from its head: an empty deque takes 0.7 KiB. An asyncio.Event has one, too.
-        self._pending_replies: list[tuple[asyncio.Future[Any], Reply]] = []
-        self._replies_flushed: asyncio.Future[None] | None = None  # while it is waited for
-        self._replay: Replay | None = None  # while a resume is in progress: very many connections have none
-        self._close_timer: asyncio.TimerHandle | None = None  # once closing
-        self.close_code: CloseCode | None = None  # the one that this side has sent
-        self._ended: asyncio.Future[None] | None = None  # while it is waited for
-        rate = settings.rate_limit_per_s
         self._frame_bucket = TokenBucket(rate, rate * BURST_SECONDS, now)
         self._resume_bucket: TokenBucket | None = None  # from the first resume on
+        self._is_open = False
+        self._command_lock: asyncio.Lock | None = None  # from the first command on
+        # A list, though it is read from its head: an empty deque takes 0.7 KiB.
+        self._pending_replies: list[tuple[asyncio.Future[Any], Reply]] = []
+        self._replay: Replay | None = None  # while a resume is in progress: very many connections have none
+        self._ended: asyncio.Future[None] | None = None  # while it is waited for
+        self._expiry = loop.call_later(identity.expires_at - time.time(), self.close, CloseCode.SESSION_OVER)
 
-    async def run(self, messages: AsyncIterable[WSMessage], mask_guard: MaskGuard) -> None:
-        """Serve the connection from the hello to its end. The messages have passed the guard."""
-        hub, loop = self.backend.hub, asyncio.get_running_loop()
-        self._mask_guard = mask_guard
-        self._limit_send_buffer()
-        expiry = loop.call_later(self.identity.expires_at - time.time(), self.close, CloseCode.SESSION_OVER)
+    def __str__(self) -> str:
+        return f"user {self.identity.user_id}"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_SEND_BUFFER_BYTES)
+        self.subscriber = Subscriber(
+            self.identity.user_id,
+            self.transport,
+            self.close,
+            speaks_v2=self.speaks_v2,
+            buffer_limit_bytes=self.backend.settings.send_buffer_limit_bytes,
+        )
         self.backend.connections.add(self)
-        hub.connect(self.subscriber)
-        mask_guard.call_on_violation(lambda: self.close(CloseCode.PROTOCOL_ERROR))
-        log.debug("user %d has connected (%s)", self.identity.user_id, "chat.v2" if self.speaks_v2 else "plain")
+        self.backend.hub.connect(self.subscriber)
+        log.debug("%s has connected (%s)", self, "chat.v2" if self.speaks_v2 else "plain")
+
+    async def open(self) -> None:
+        """Send the hello, or make the rooms live. Then read what comes."""
         try:
-            try:
-                await self.subscribe_initial()
-            except ChatError as error:
-                outage = not isinstance(error, DatabaseError) or error.is_outage
-                self.close(CloseCode.SERVICE_RESTART if outage else CloseCode.INTERNAL_ERROR)
-            with suppress(ConnectionError):  # a pong to a peer that is gone
-                await self._receive(messages)
+            await self._subscribe_initial()
+        except ChatError as error:
+            outage = not isinstance(error, DatabaseError) or error.is_outage
+            self.close(CloseCode.SERVICE_RESTART if outage else CloseCode.INTERNAL_ERROR)
         except Exception:
-            log.exception("the connection of user %d failed", self.identity.user_id)
+            log.exception("the connection of %s failed", self)
             self.close(CloseCode.INTERNAL_ERROR)
         finally:
-            expiry.cancel()
-            self.backend.connections.discard(self)
-            hub.disconnect(self.subscriber)
-            self.cancel_replay()
-            for future, _ in self._pending_replies:
-                future.remove_done_callback(self._flush_replies)
-            if self._close_timer is not None:
-                self._close_timer.cancel()
-                self._transport.close()  # both sides have sent their close frame
-            if self.subscriber.buffered_bytes():  # a peer that does not read: nothing else would free its buffer
-                self._transport.abort()
-            if self._ended is not None and not self._ended.done():
-                self._ended.set_result(None)
-
-    def close(self, code: CloseCode) -> None:
-        """Send a close frame and handle nothing more. The connection ends when the peer answers, or is disconnected.
-
-        aiohttp's own close, called beside a receive, hangs up at once: what the peer has on its way then resets the
-        connection, and the peer loses what it had not read yet, the close frame too.
-        """
-        if self._close_timer is None:
-            self.subscriber.write(close_frame(code, code.name.lower().replace("_", " ")))
-            self.close_code = code
-            self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._transport.abort)
-            self.backend.hub.disconnect(self.subscriber)
-            self.cancel_replay()
+            self._is_open = True
+            self.read_on()
 
     async def stop(self) -> None:
         """Close because the server stops, at a random moment within `SHUTDOWN_JITTER_S`. Return when it has ended."""
@@ -198,27 +156,38 @@ class ClientConnection:
             self._ended = asyncio.get_running_loop().create_future()
             await self._ended
 
-    def ping_if_idle(self, pong_timeout_s: float) -> None:
-        """Ping a peer from which nothing came since the last call; disconnect it when it leaves that unanswered."""
-        guard, now = self._mask_guard, asyncio.get_running_loop().time()
-        assert guard is not None
-        if guard.received_data or not self._transport.is_reading():  # a peer that is not read cannot answer
-            guard.received_data, self._pinged_at = False, None
-        elif self._pinged_at is None:
-            if self._close_timer is None:
-                self._pinged_at = now
-                self.subscriber.write(PING_FRAME)
-        elif now - self._pinged_at >= pong_timeout_s:
-            log.info("user %d does not answer a ping and is disconnected", self.identity.user_id)
-            self._transport.abort()
+    def on_closing(self) -> None:
+        self._expiry.cancel()
+        self.backend.hub.disconnect(self.subscriber)
+        self.cancel_replay()
 
-    def _limit_send_buffer(self) -> None:
-        peer = self._transport.get_extra_info("socket")
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_SEND_BUFFER_BYTES)
+    def on_closed(self) -> None:
+        self.on_closing()
+        self.backend.connections.discard(self)
+        for future, _ in self._pending_replies:
+            future.remove_done_callback(self._flush_replies)
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+        log.info("%s has disconnected (%s)", self, self.close_code or NO_CLOSE_FRAME)
+
+    @property
+    def command_lock(self) -> asyncio.Lock:
+        """Held by one command at a time, so that the first of two equal ones is the original."""
+        if self._command_lock is None:
+            self._command_lock = asyncio.Lock()
+        return self._command_lock
+
+    @property
+    def resume_bucket(self) -> TokenBucket:
+        """The tokens for resumes."""
+        if self._resume_bucket is None:
+            rate, now = self.backend.settings.rate_limit_per_s, asyncio.get_running_loop().time()
+            self._resume_bucket = TokenBucket(rate, RESUME_BURST, now)
+        return self._resume_bucket
 
     # --- the beginning --------------------------------------------------------------------------------
 
-    async def subscribe_initial(self) -> None:
+    async def _subscribe_initial(self) -> None:
         """Send the hello; or for the original's clients, make all their rooms live at once.
 
         A large hello has a turn until its peer has read it. Otherwise hundreds of connections that come back at once
@@ -242,7 +211,7 @@ class ClientConnection:
 
     def _set_membership(self, rooms: JoinedRooms) -> bool:
         """Tell the hub the rooms of the user, unless the connection is closing."""
-        if self._close_timer is not None:
+        if self.is_closing:
             return False
         self.backend.hub.set_membership(self.subscriber, rooms.last_seqs)
         return True
@@ -277,24 +246,23 @@ class ClientConnection:
 
     # --- what comes in --------------------------------------------------------------------------------
 
-    async def _receive(self, messages: AsyncIterable[WSMessage]) -> None:
-        async for message in messages:
-            if self._close_timer is not None:
-                continue  # until the peer's close frame, which ends the loop
-            if message.type is WSMsgType.BINARY:
-                self.close(CloseCode.UNSUPPORTED_DATA)
-            elif message.type is WSMsgType.TEXT:
-                self._handle_frame(message.data)
-            while len(self._pending_replies) >= MAX_IN_FLIGHT_WRITES:
-                self._replies_flushed = asyncio.get_running_loop().create_future()
-                await self._replies_flushed
+    def is_ready(self) -> bool:
+        """Whether the hello has been sent, and not too many writes are unanswered."""
+        return self._is_open and len(self._pending_replies) < MAX_IN_FLIGHT_WRITES
 
-    def _handle_frame(self, data: bytes) -> None:
+    def on_text(self, data: bytes) -> None:
         """Handle one frame. Whatever is wrong with it is answered, and the connection stays."""
         try:
             data.decode()
         except UnicodeDecodeError:
             return self.close(CloseCode.INVALID_DATA)
+        try:
+            self._handle_frame(data)
+        except Exception:
+            log.exception("the connection of %s failed", self)
+            self.close(CloseCode.INTERNAL_ERROR)
+
+    def _handle_frame(self, data: bytes) -> None:
         try:
             try:
                 frame = decode(data)
@@ -309,21 +277,6 @@ class ClientConnection:
         except ChatError as error:
             request_id, room_id = salvage_ids(data)
             self.send_error(error, request_id=request_id, room_id=room_id)
-
-    @property
-    def command_lock(self) -> asyncio.Lock:
-        """Held by one command at a time, so that the first of two equal ones is the original."""
-        if self._command_lock is None:
-            self._command_lock = asyncio.Lock()
-        return self._command_lock
-
-    @property
-    def resume_bucket(self) -> TokenBucket:
-        """The tokens for resumes."""
-        if self._resume_bucket is None:
-            rate, now = self.backend.settings.rate_limit_per_s, asyncio.get_running_loop().time()
-            self._resume_bucket = TokenBucket(rate, RESUME_BURST, now)
-        return self._resume_bucket
 
     def resume(self, frame: Resume) -> None:
         """Queue a resume. Raises `RateLimited`."""
@@ -360,10 +313,19 @@ class ClientConnection:
 
     # --- what goes out --------------------------------------------------------------------------------
 
+    def write(self, frames: bytes) -> None:
+        """Write finished frames. A peer that reads too slowly is disconnected."""
+        self.subscriber.write(frames)
+
     def send(self, *payloads: bytes) -> None:
         """Send payloads as text frames, in one write, unless the connection is closing."""
-        if self._close_timer is None:
-            self.subscriber.write(b"".join(map(text_frame, payloads)))
+        if not self.is_closing:
+            self.write(b"".join(map(text_frame, payloads)))
+
+    async def send_and_drain(self, payload: bytes) -> None:
+        """Send a payload, and return when the peer keeps up. Raises `ConnectionResetError` when it is gone."""
+        self.send(payload)
+        await self.drain()
 
     def send_error(self, error: ChatError, *, request_id: str | None = None, room_id: int | None = None) -> None:
         """Send an error frame."""
@@ -376,17 +338,17 @@ class ClientConnection:
             future, reply = self._pending_replies.pop(0)
             if not future.cancelled() and (payload := self._reply_for(future, reply)):
                 payloads.append(payload)
-        if self._replies_flushed is not None and not self._replies_flushed.done():
-            self._replies_flushed.set_result(None)
         if payloads:
             self.send(*payloads)
+        if not self.transport.is_reading():
+            self.read_on()
 
     def _reply_for(self, future: "asyncio.Future[Any]", reply: Reply) -> bytes | None:
         error = future.exception()
         if error is None:
             return reply.acknowledge(self, reply.frame, future.result())
         if not isinstance(error, ChatError):
-            log.error("a frame of user %d failed", self.identity.user_id, exc_info=error)
+            log.error("a frame of %s failed", self, exc_info=error)
             error = ChatError("Something went wrong in the server. It has been logged.")
         return _error_frame(error, reply.request_id, reply.frame.chatroom_id)
 

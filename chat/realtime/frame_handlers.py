@@ -14,7 +14,6 @@ from chat.errors import BadRequest
 from chat.eventlog.write_queue import WriteResult
 from chat.protocol.codec import encode
 from chat.protocol.frames import Ack, ClientFrame, ReadMarker, Resume, SendMessage
-from chat.protocol.notifications import encode_notifications
 from chat.protocol.text import check_request_id, clean_text
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def move_read_marker(connection: "ClientConnection", frame: ReadMarker) -> "asyn
     async def move() -> None:
         backend, user_id = connection.backend, connection.identity.user_id
         moved = await read_markers.mark_read(backend.db, user_id, frame.chatroom_id, frame.message_no)
-        backend.broker.publish(encode_notifications([moved]))
+        backend.notifier.notify([moved])
 
     return asyncio.ensure_future(move())
 

@@ -1,6 +1,6 @@
 """The relay follows the log and passes it to the hub, in three ways that may race.
 
-    notification   the broker carries the events themselves: a millisecond
+    notification   the events themselves: at once from this process, a millisecond later from another, by the broker
     gap fill       a gap that does not close by itself is read from PostgreSQL, one reader for each room
     poll           twice a second, broker or not: which rooms are ahead of the hub, who has joined one elsewhere
 
@@ -12,14 +12,13 @@ import logging
 from typing import NamedTuple
 
 from chat.auth.tokens import Tokens
-from chat.broker.base import Broker
 from chat.db.errors import DatabaseError
 from chat.db.pool import Database
 from chat.errors import NotFound, Unavailable
 from chat.eventlog.event import event_notification
+from chat.eventlog.notifier import Notifier
 from chat.eventlog.reader import EventReader
 from chat.protocol.close_codes import CloseCode
-from chat.protocol.notifications import decode_notifications
 from chat.realtime.hub import Hub
 
 log = logging.getLogger(__name__)
@@ -45,20 +44,15 @@ class _Join(NamedTuple):
 class Relay:
     """`db` should have connections of its own: two, for the poll and a gap fill."""
 
-    def __init__(self, db: Database, broker: Broker, hub: Hub, tokens: Tokens) -> None:
+    def __init__(self, db: Database, notifier: Notifier, hub: Hub, tokens: Tokens) -> None:
         self._db, self._hub, self._tokens = db, hub, tokens
         self._reader = EventReader(db)
         self._gap_fills: dict[int, asyncio.Task[None]] = {}
         self._gap_fill_lock = asyncio.Lock()  # one at a time: the poll keeps a connection to itself
         self._polled_at = asyncio.get_running_loop().time()
         self.database_down = False  # as the last poll found it
-        broker.subscribe(self.on_notifications)
+        notifier.subscribe(hub.deliver)
         hub.on_gap = self.fill_gap
-
-    def on_notifications(self, body: bytes) -> None:
-        """Take what a process has published."""
-        for notification in decode_notifications(body):
-            self._hub.deliver(notification)
 
     def fill_gap(self, room_id: int) -> "asyncio.Task[None]":
         """Read what the hub lacks in a room. Callers that come while it is read get the same task."""

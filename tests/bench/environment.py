@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, NamedTuple
@@ -145,26 +145,38 @@ class Clocks(NamedTuple):
 
 
 class MeasuredServer:
-    """A running server of any kind, on its own core."""
+    """A running server of any kind.
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, database: str = "") -> None:
-        self.pid, self.port, self._database = process.pid, port, database
-        self._rabbitmq = machine.rabbitmq_pids() if database else []
+    pids: its processes, without their children.
+    ports: where it listens. Clients take them in turn.
+    database: the one it works with, if any.
+    broker: whether it works with RabbitMQ.
+    """
+
+    def __init__(self, pids: Sequence[int], ports: Sequence[int], database: str = "", *, broker: bool = False) -> None:
+        self.pids, self.ports, self._database = pids, ports, database
+        self._rabbitmq = machine.rabbitmq_pids() if broker else []
+
+    @property
+    def port(self) -> int:
+        return self.ports[0]
 
     def spent(self) -> Clocks:
-        """CPU time so far of its process tree and of the services. Subtract two of these for the time between."""
+        """CPU time so far of its process trees and of the services. Subtract two of these for the time between."""
         return Clocks(
-            machine.cpu_s(machine.tree(self.pid)),
+            machine.cpu_s(each for pid in self.pids for each in machine.tree(pid)),
             machine.cpu_s(machine.postgres_pids(self._database) if self._database else ()),
             machine.cpu_s(self._rabbitmq),
         )
 
     def memory_kib(self) -> float:
-        return machine.memory_kib(self.pid)
+        return sum(map(machine.memory_kib, self.pids))
 
 
 @contextmanager
-def chat_server(env: Environment, **settings: str) -> Iterator[MeasuredServer]:
+def chat_server(
+    env: Environment, *, cores: Sequence[int] = (machine.SERVER_CORE,), **settings: str
+) -> Iterator[MeasuredServer]:
     """`chat serve` on the environment, without a rate limit. Pings are off by default: they would be counted."""
     port = free_port()
     variables = {
@@ -178,9 +190,19 @@ def chat_server(env: Environment, **settings: str) -> Iterator[MeasuredServer]:
         "PING_TIMEOUT_S": HOUR,
         **settings,
     }
-    with child([sys.executable, "-m", "chat", "serve"], variables) as process:
+    with child([sys.executable, "-m", "chat", "serve"], variables, cores) as process:
         answers(process, port, "/health/ready", whole='"broker":"ok"')
-        yield MeasuredServer(process, port, env.name)
+        yield MeasuredServer([process.pid], [port], env.name, broker=True)
+
+
+@contextmanager
+def chat_processes(env: Environment, count: int) -> Iterator[MeasuredServer]:
+    """One chat of `count` server processes, which may use all cores. Clients take their addresses in turn."""
+    prefix = f"bench-{token_hex(4)}."
+    with ExitStack() as stack:
+        servers = [stack.enter_context(chat_server(env, cores=machine.CORES, AMQP_PREFIX=prefix)) for _ in range(count)]
+        pids = [pid for server in servers for pid in server.pids]
+        yield MeasuredServer(pids, [server.port for server in servers], env.name, broker=True)
 
 
 @contextmanager
@@ -190,12 +212,14 @@ def reference(name: str, *args: object) -> Iterator[MeasuredServer]:
     command = [sys.executable, "-m", "tests.bench.references", name, str(port), *map(str, args)]
     with child(command, {}) as process:
         answers(process, port)
-        yield MeasuredServer(process, port)
+        yield MeasuredServer([process.pid], [port])
 
 
 @contextmanager
-def child(command: list[str], variables: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process on the server's core, killed at the end. If it exits by itself, its output is shown."""
+def child(
+    command: list[str], variables: dict[str, str], cores: Sequence[int] = (machine.SERVER_CORE,)
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process on these cores, killed at the end. If it exits by itself, its output is shown."""
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command,
@@ -204,7 +228,7 @@ def child(command: list[str], variables: dict[str, str]) -> Iterator[subprocess.
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            preexec_fn=machine.pin(machine.SERVER_CORE),
+            preexec_fn=machine.pin(*cores),
         )
         try:
             yield process
@@ -231,9 +255,9 @@ def answers(process: subprocess.Popen[bytes], port: int, path: str = "/", whole:
     raise InvalidRun("the server did not start")
 
 
-def go_live(load: LoadClients, places: Sequence[tuple[LoadClient, int]]) -> None:
+def go_live(load: LoadClients, places: Sequence[tuple[LoadClient, int]], after: int = FIRST_SEQ) -> None:
     """Resume the room for each client."""
-    load.ask([(client, frame(type=11, chatroomId=room, after=FIRST_SEQ)) for client, room in places])
+    load.ask([(client, frame(type=11, chatroomId=room, after=after)) for client, room in places])
 
 
 def chat_upgrade(server: MeasuredServer, account: Account) -> bytes:

@@ -1,14 +1,18 @@
 """fanout: one sender, a thousand sockets in one room, 1 to 256 messages in flight (sent and not yet acked).
 
 Reference: plain asyncio that writes one finished frame of the same size to each of as many sockets, once for each
-byte it is asked with, as many in flight.
+byte it is asked with, as many in flight. With one in flight also nchan, and a plain C loop of send(); see
+deliveries.py.
 
 Delays are those of every 50th socket, from the moment of writing: with a fixed number in flight the loop is closed, and
 a message is due when there is room for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
+from tests.bench.deliveries import nchan, send_loop
 from tests.bench.environment import Environment, MeasuredServer, chat_server, chat_upgrade, go_live, reference
 from tests.bench.figures import Figures, percentile
 from tests.bench.wires import (
@@ -29,8 +33,33 @@ SOCKETS = 1_000
 IN_FLIGHT = (1, 8, 32, 256)
 REFERENCE_IN_FLIGHT = (1, 32)
 SAMPLE = 50
+NCHAN = "CPU µs a delivery, 1 in flight; nchan"
+LOOP = "CPU µs a delivery, 1 in flight; a C loop of send()"
 RUN_S = 1.2
 WAIT_S = 10.0
+
+
+@dataclass
+class Broadcast:
+    """A reference with its sockets."""
+
+    server: MeasuredServer
+    load: LoadClients
+    listeners: Sequence[LoadClient]
+    control: LoadClient
+
+
+@contextmanager
+def broadcast(starting: AbstractContextManager[MeasuredServer | None]) -> Iterator[Broadcast | None]:
+    """Connect to a reference, unless it is missing."""
+    with starting as server:
+        if server is None:
+            yield None
+            return
+        with LoadClients(*server.ports) as load:
+            listeners = load.open([upgrade_request("/")] * SOCKETS, hello=False)
+            (control,) = load.open([upgrade_request("/control")], hello=False)
+            yield Broadcast(server, load, listeners, control)
 
 
 def run(env: Environment, figures: Figures, *, runs: int, quick: bool) -> None:
@@ -51,14 +80,28 @@ def run(env: Environment, figures: Figures, *, runs: int, quick: bool) -> None:
         go_live(load, [(client, room) for client in readers])
         sender = Author(author, room, "fanout")
         size = measure(server, load, sender, readers, 1, 0.3, Figures())  # warm
-        with reference("broadcast", size) as plain, LoadClients(plain.port) as others:
-            listeners = others.open([upgrade_request("/")] * SOCKETS, hello=False)
-            (control,) = others.open([upgrade_request("/control")], hello=False)
+        with (
+            broadcast(reference("broadcast", size)) as plain,
+            broadcast(send_loop(size)) as loop,
+            nchan(SOCKETS) as other,
+        ):
+            assert plain is not None
             for _ in range(runs):
                 for level in IN_FLIGHT:
                     measure(server, load, sender, readers, level, seconds, figures)
                 for level in REFERENCE_IN_FLIGHT:
-                    compare(plain, others, control, listeners, level, seconds, size, figures)
+                    rate, cpu_s = compare(plain, level, seconds, size)
+                    for each in IN_FLIGHT:
+                        if each == level or (level > 1 and each > 1):
+                            figures.compare(f"deliveries/s, {each} in flight", rate)
+                            figures.compare(f"CPU µs a delivery, {each} in flight", cpu_s * 1e6)
+                ours = figures.of("CPU µs a delivery, 1 in flight").runs[-1]
+                if other:
+                    figures.add(NCHAN, ours, aim=("≤", 1.2))
+                    figures.compare(NCHAN, other.cpu_s(size, seconds) * 1e6)
+                if loop:
+                    figures.add(LOOP, ours)
+                    figures.compare(LOOP, compare(loop, 1, seconds, size)[1] * 1e6)
 
 
 def measure(
@@ -112,34 +155,23 @@ def until_delivered(
             raise InvalidRun(f"{witness.count} of {said} messages were delivered to the witness; others lack some, too")
 
 
-def compare(
-    plain: MeasuredServer,
-    load: LoadClients,
-    control: LoadClient,
-    listeners: Sequence[LoadClient],
-    level: int,
-    seconds: float,
-    size: int,
-    figures: Figures,
-) -> None:
-    """Run the reference once."""
-    for client in listeners:
+def compare(other: Broadcast, level: int, seconds: float, size: int) -> tuple[float, float]:
+    """Run a reference once. Return its deliveries a second, and CPU seconds a delivery."""
+    for client in other.listeners:
         client.got = 0
-    control.got = asked = 0
-    text_frame = size + 4  # with the frame's header
-    before, began = plain.spent(), now()
+    other.control.got = asked = 0
+    frame_bytes = size + 4  # with the header
+    before, began = other.server.spent(), now()
     end = began + seconds
-    while now() < end or control.got < 2 * asked:
-        if (free := level - (asked - control.got // 2)) > 0 and now() < end:
-            control.write(b"x" * free)
+    while now() < end or other.control.got < 2 * asked:
+        if (free := level - (asked - other.control.got // 2)) > 0 and now() < end:
+            other.control.write(b"x" * free)
             asked += free
-        load.pull(0.05)
-    while any(client.got < text_frame * asked for client in listeners):
+        other.load.pull(0.05)
+    while any(client.got < frame_bytes * asked for client in other.listeners):
         if now() > end + WAIT_S:
             raise Overloaded("the reference did not deliver everything")
-        load.pull(0.05)
-    elapsed, spent = now() - began, plain.spent() - before
-    for each in IN_FLIGHT:
-        if each == level or (level > 1 and each > 1):
-            figures.compare(f"deliveries/s, {each} in flight", asked * len(listeners) / elapsed)
-            figures.compare(f"CPU µs a delivery, {each} in flight", spent.server / (asked * len(listeners)) * 1e6)
+        other.load.pull(0.05)
+    elapsed, spent = now() - began, other.server.spent() - before
+    deliveries = asked * len(other.listeners)
+    return deliveries / elapsed, spent.server / deliveries

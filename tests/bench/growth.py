@@ -49,7 +49,7 @@ def deliveries(env: Environment, count: int, runs: int, figures: Figures) -> Non
 
 def pages(env: Environment, count: int, runs: int, figures: Figures) -> None:
     """Measure history with another number of messages."""
-    room, readers = history.fill(env, count)
+    (room,), readers = history.fill(env, count)
     with chat_server(env, LOG_LEVEL="WARNING") as server:
         path = f"http://127.0.0.1:{server.port}/v1/chat/rooms/{room}/messages"
         history.get(path, readers[0])

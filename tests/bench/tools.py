@@ -8,6 +8,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from functools import cache
+from glob import glob
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,15 +20,29 @@ PGBENCH_PLACES = "/usr/lib/postgresql/*/bin/pgbench"
 
 
 @cache
-def _missing(what: str) -> None:
-    print(f"{what}, is not installed: its numbers are missing", file=sys.stderr)
+def missing(what: str) -> None:
+    """Say once on stderr that a program is missing."""
+    print(f"{what} is not installed: its numbers are missing", file=sys.stderr)
+
+
+@cache
+def installed(what: str, files: tuple[str, ...], needed: tuple[str, ...], units: tuple[str, ...] = ()) -> bool:
+    """Whether a program is there, by patterns of its files. As root it is installed, and never starts as a service."""
+    if not all(map(glob, files)) and packages.can_install():
+        log = Path(tempfile.gettempdir()) / "bench-install.log"
+        for package in needed:
+            packages.install(package, units, log)
+    if all(map(glob, files)):
+        return True
+    missing(f"{what} (Debian: {', '.join(needed)})")
+    return False
 
 
 def pgbench(url: str, script: str, *, clients: int, seconds: float) -> float | None:
     """Transactions a second of a script, prepared, by one thread on the load's core; None without pgbench."""
     found = shutil.which("pgbench") or next(map(str, Path("/").glob(PGBENCH_PLACES.lstrip("/"))), None)
     if found is None:
-        return _missing("pgbench, which comes with PostgreSQL")
+        return missing("pgbench, which comes with PostgreSQL,")
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
         file.flush()
@@ -58,8 +74,8 @@ def pgbench(url: str, script: str, *, clients: int, seconds: float) -> float | N
 _TURNS = """
 local requests, turn = {}, 0
 function init()
-    for n, token in ipairs({TOKENS}) do
-        requests[n] = wrk.format(nil, nil, {["Authorization"] = "Bearer " .. token})
+    for n, each in ipairs({REQUESTS}) do
+        requests[n] = wrk.format(nil, each[1], {["Authorization"] = "Bearer " .. each[2]})
     end
 end
 function request()
@@ -74,8 +90,11 @@ class Wrk(NamedTuple):
     p99_ms: float
 
 
-def wrk(url: str, *, connections: int, seconds: float, tokens: Sequence[str] = ()) -> Wrk:
-    """Requests a second, and the 99th percentile of their time; every answer has to be a 200. Tokens take turns."""
+def wrk(url: str, *, connections: int, seconds: float, tokens: Sequence[str] = (), paths: Sequence[str] = ()) -> Wrk:
+    """Requests a second, and the 99th percentile of their time; every answer has to be a 200.
+
+    Tokens take turns. If there are paths, they do so with them, instead of the URL's: one for each token.
+    """
     if shutil.which("wrk") is None and os.geteuid() == 0 and packages.can_install():
         subprocess.run(
             ["apt-get", "-qq", "install", "-y", "--no-install-recommends", "wrk"], capture_output=True, check=False
@@ -87,7 +106,8 @@ def wrk(url: str, *, connections: int, seconds: float, tokens: Sequence[str] = (
         if len(tokens) == 1:
             command += ["-H", f"Authorization: Bearer {tokens[0]}"]
         elif tokens:  # made beforehand, for the script costs the load's core something
-            file.write(_TURNS.replace("TOKENS", ", ".join(f'"{token}"' for token in tokens)))
+            asked = zip((f'"{path}"' for path in paths) if paths else repeat("nil"), tokens, strict=False)
+            file.write(_TURNS.replace("REQUESTS", ", ".join(f'{{{path}, "{token}"}}' for path, token in asked)))
             file.flush()
             command += ["-s", file.name]
         done = subprocess.run([*command, url], capture_output=True, text=True, check=False)

@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import cycle, islice, pairwise
 from typing import Any
 
 from tests.support.websocket_bytes import payload_ranges, text_frame
@@ -64,13 +64,14 @@ class LoadClient:
 
 
 class LoadClients:
-    """Many websockets.
+    """Many connections, most of them websockets.
 
+    ports: the server's; connections take them in turn.
     pings: whether pings are answered. If not, they count as unexpected bytes.
     """
 
-    def __init__(self, port: int, *, pings: bool = False) -> None:
-        self._port, self._pings = port, pings
+    def __init__(self, *ports: int, pings: bool = False) -> None:
+        self._ports, self._pings = cycle(ports), pings
         self._epoll = select.epoll()
         self._clients: dict[int, LoadClient] = {}
         self._space = bytearray(SPACE)
@@ -89,8 +90,9 @@ class LoadClients:
 
     def plain(self) -> LoadClient:
         """A connection without a request yet, which is not a websocket."""
-        sock = socket.create_connection(("127.0.0.1", self._port))
+        sock = socket.create_connection(("127.0.0.1", next(self._ports)))
         sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client = LoadClient(sock)
         self._clients[client.fd] = client
         self._epoll.register(client.fd, select.EPOLLIN)
@@ -116,7 +118,7 @@ class LoadClients:
                 sock.setblocking(False)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.connect_ex(("127.0.0.1", self._port))
+                sock.connect_ex(("127.0.0.1", next(self._ports)))
                 client = LoadClient(sock)
                 opened.append(client)
                 self._clients[client.fd] = client
@@ -146,6 +148,18 @@ class LoadClients:
 
     def ask(self, questions: Sequence[tuple[LoadClient, bytes]], answers: int = 1) -> None:
         """Send the frames of each client, and wait until each has got `answers` whole frames."""
+
+        def is_whole(heard: bytearray) -> bool:
+            if sum(1 for _ in payload_ranges(heard)) < answers:
+                return False
+            if errors := [each for each in parsed(heard) if each.get("type") == 14]:
+                raise InvalidRun(f"refused: {errors[0]}")
+            return True
+
+        self.exchange(questions, is_whole)
+
+    def exchange(self, questions: Iterable[tuple[LoadClient, bytes]], is_whole: Callable[[bytearray], bool]) -> None:
+        """Send the bytes of each client, and wait until what each has got is a whole answer."""
         todo = iter(questions)
         waiting: dict[int, bytearray] = {}
         deadline = now() + SETUP_S * 4
@@ -153,9 +167,8 @@ class LoadClients:
         def take(fd: int) -> Callable[[float, memoryview], None]:
             def taken(_: float, chunk: memoryview) -> None:
                 waiting[fd] += chunk
-                if sum(1 for _ in payload_ranges(waiting[fd])) >= answers:
-                    if errors := [each for each in parsed(waiting.pop(fd)) if each.get("type") == 14]:
-                        raise InvalidRun(f"refused: {errors[0]}")
+                if is_whole(waiting[fd]):
+                    del waiting[fd]
                     self._clients[fd].take = None
 
             return taken

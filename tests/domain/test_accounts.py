@@ -14,6 +14,7 @@ from chat.db.pool import Database
 from chat.domain import accounts as users
 from chat.domain import members, rooms
 from chat.errors import BadRequest, Conflict, NotFound, Unauthorized
+from chat.eventlog.notifier import Notifier
 from devtools import schema
 from tests.support.names import unique
 
@@ -66,7 +67,7 @@ async def test_an_account_needs_no_default_room(database_url: str, passwords: Pa
             )
             assert isinstance(first, users.User) and isinstance(second, Conflict)
             assert second.code == "username_taken"
-            await users.announce(db, MemoryBroker(), first)
+            await users.announce(db, Notifier(MemoryBroker()), first)
         finally:
             await db.close()
 

@@ -27,6 +27,7 @@ from chat.db.pool import Database
 from chat.domain import slash_commands
 from chat.domain.slash_commands import SlashCommands, is_command
 from chat.errors import OutcomeUnknown, Unavailable
+from chat.eventlog.notifier import Notifier
 from chat.eventlog.writer import EventWriter
 from chat.http import app_keys
 from chat.protocol.bot_queues import COMMAND_QUEUE, REPLY_QUEUE, STOCK_UNAVAILABLE
@@ -561,7 +562,9 @@ class Process:
         self._commands = self._with_timeout(600.0)
 
     def _with_timeout(self, timeout_s: float) -> SlashCommands:
-        return SlashCommands(self._db, self.writer, self.broker, timeout_s=timeout_s, write_timeout_s=5.0)
+        return SlashCommands(
+            self._db, self.writer, self.broker, Notifier(self.broker), timeout_s=timeout_s, write_timeout_s=5.0
+        )
 
     async def ask(self, person: Person, line: str, room: int, request_id: str | None = None) -> bool:
         return await self._commands.run(Identity(person.id, person.username, person.email, 0), room, line, request_id)
@@ -579,7 +582,7 @@ async def own_process(database_url: str, *, reply_timeout_s: float = 5.0) -> Asy
     broker, db, writers_db = MemoryBroker(), *(Database(database_url, size=4, name="test") for _ in range(2))
     await db.open()
     await writers_db.open()
-    writer = EventWriter(writers_db, broker, timeout_s=reply_timeout_s, queue_limit=10_000)
+    writer = EventWriter(writers_db, Notifier(broker), timeout_s=reply_timeout_s, queue_limit=10_000)
     writer.open()
     try:
         yield Process(db, writer)
@@ -870,7 +873,8 @@ async def test_a_command_that_may_stand_in_its_table_is_not_told_as_certainly_no
     """Left in its table, it gets its outcome in the room when its time is up."""
     db = CancelDatabase(database_url, outcome)
     await db.open()
-    commands = SlashCommands(db, chat.app[app_keys.WRITER], UnhelpfulBroker(), timeout_s=10, write_timeout_s=5)
+    broker = UnhelpfulBroker()
+    commands = SlashCommands(db, chat.app[app_keys.WRITER], broker, Notifier(broker), timeout_s=10, write_timeout_s=5)
     identity = Identity(alice.id, alice.username, alice.email, 0)
     room = await alice.creates()
     try:

@@ -8,7 +8,6 @@ from typing import Any
 import psycopg2
 import pytest
 
-from chat.broker.memory import MemoryBroker
 from chat.db import pool as db_module
 from chat.db.errors import StatementFailed, StatementTimeout, Unreachable
 from chat.db.pool import Connection, Database
@@ -16,12 +15,14 @@ from chat.domain.accounts import User
 from chat.errors import BadRequest, ChatError, Conflict, NotFound, OutcomeUnknown, Unavailable
 from chat.eventlog import writer as module
 from chat.eventlog.event import EventKind
+from chat.eventlog.notifier import Notifier
 from chat.eventlog.reader import EventReader
 from chat.eventlog.write_queue import APPEND, WriteResult
 from chat.eventlog.writer import EventWriter
 from chat.protocol.notifications import decode_notifications
 from tests.support.names import unique
 from tests.support.proxy import Proxy
+from tests.support.recording_broker import RecordingBroker
 from tests.support.waiting import PATIENCE_S, eventually
 
 
@@ -33,13 +34,15 @@ class WriterHarness:
     batches: room and seq of each event, notification by notification
     """
 
-    def __init__(self, db: Database, writer_db: Database, writer: EventWriter, broker: MemoryBroker, user: int) -> None:
+    def __init__(
+        self, db: Database, writer_db: Database, writer: EventWriter, broker: RecordingBroker, user: int
+    ) -> None:
         self.db, self.writer_db, self.writer, self.user = db, writer_db, writer, user
-        self.batches: list[list[tuple[int, int]]] = []
-        broker.subscribe(self._on_notifications)
+        self.broker = broker
 
-    def _on_notifications(self, body: bytes) -> None:
-        self.batches.append([(room, seq or 0) for room, seq, *_ in decode_notifications(body)])
+    @property
+    def batches(self) -> list[list[tuple[int, int]]]:
+        return [[(room, seq or 0) for room, seq, *_ in decode_notifications(body)] for body in self.broker.published]
 
     async def room(self) -> int:
         """A new room with one event in it."""
@@ -77,9 +80,8 @@ async def opens(database_url: str) -> AsyncIterator[Open]:
             for each in (db, writer_db):
                 await each.open()
                 stack.push_async_callback(each.close)
-            broker = MemoryBroker()
-            await broker.open()
-            writer = EventWriter(writer_db, broker, timeout_s=timeout_s, queue_limit=rows)
+            broker = RecordingBroker()
+            writer = EventWriter(writer_db, Notifier(broker), timeout_s=timeout_s, queue_limit=rows)
             writer.open()
             stack.push_async_callback(writer.close)
             name = unique("writer")
@@ -134,7 +136,7 @@ async def test_a_write_returns_its_event_and_publishes_it(harness: WriterHarness
 async def test_waiting_writes_are_one_batch_in_the_order_of_the_calls(harness: WriterHarness) -> None:
     rooms = [await harness.room() for _ in range(3)]
     await asyncio.sleep(0)
-    harness.batches.clear()
+    harness.broker.published.clear()
     answers = [harness.says(room, str(number)) for number in range(100) for room in rooms]
     await asyncio.gather(*answers)
     await asyncio.sleep(0)

@@ -7,10 +7,11 @@ come. Time stands still until the test moves it.
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, TypeVarTuple, cast
+from typing import Any, TypeVarTuple
 
 import hypothesis.strategies as st
 import pytest
@@ -23,6 +24,7 @@ from chat.db.errors import Unreachable
 from chat.db.rows import row_mapping
 from chat.domain.rooms import RoomListLoader
 from chat.eventlog.event import Event, EventKind, event_notification
+from chat.eventlog.notifier import Notifier
 from chat.eventlog.reader import EventReader
 from chat.protocol.close_codes import CloseCode
 from chat.protocol.frames import Resume
@@ -32,6 +34,7 @@ from chat.realtime.connection import Backend, ClientConnection
 from chat.realtime.hub import Hub
 from chat.realtime.relay import Relay
 from tests.support.fake_transport import FakeTransport
+from tests.support.recording_broker import RecordingBroker
 from tests.support.sample_events import ALICE, BOB, line, membership
 from tests.support.standing_clock import StandingClock
 
@@ -110,6 +113,23 @@ class Log:
         return [(user, own, [len(self.events[room]) for room in own], "[]") for user, own in rooms.items() if own]
 
 
+class SimulatedConnection(ClientConnection):
+    """A connection that writes no close frame, and whose peer takes what is sent when the test says."""
+
+    def __init__(self, client: "SimulatedClient", identity: Identity) -> None:
+        super().__init__(client.machine.backend, identity, speaks_v2=client.v2)
+        self.client = client
+
+    def close(self, code: CloseCode) -> None:
+        self.client.pipe.closed.append(code)
+
+    async def drain(self) -> None:
+        if not self.client.machine.log.at_once:
+            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.client.held.append(gate)
+            await gate
+
+
 class SimulatedClient:
     """One websocket with its connection, and what its peer may expect to hear next from each room."""
 
@@ -117,14 +137,11 @@ class SimulatedClient:
         self.machine, self.user, self.v2 = machine, user, v2
         self.pipe = FakeTransport()
         self.held: list[asyncio.Future[None]] = []  # replays that wait for the client
-        identity, transport = Identity(user, f"user{user}", f"user{user}@x.org", 0), cast(asyncio.Transport, self.pipe)
-        self.connection = ClientConnection(
-            machine.backend, identity, transport, speaks_v2=v2, send_and_drain=self._send_and_drain
-        )
+        identity = Identity(user, f"user{user}", f"user{user}@x.org", expires_at=time.time() + 1e9)
+        self.connection = SimulatedConnection(self, identity)
+        self.connection.connection_made(self.pipe)
         self.subscriber = self.connection.subscriber
-        self.subscriber.close = self.pipe.closed.append
-        machine.hub.connect(self.subscriber)
-        self.entering = machine.loop.create_task(self.connection.subscribe_initial())
+        self.opening = machine.loop.create_task(self.connection.open())
         self.read = 0  # frames that `check` has seen
         self.next: dict[int, int | None] = {}  # v2: the number that has to come; None: only a join may
         self.left: dict[int, bool] = {}  # rooms that were left: nothing may come before a join
@@ -133,21 +150,14 @@ class SimulatedClient:
         self.surely: set[int] = set()  # rooms that are certainly being replayed
         self.last: dict[int, int] = {}  # the original's clients: the last message heard
 
-    async def _send_and_drain(self, payload: bytes) -> None:
-        self.connection.send(payload)
-        if not self.machine.log.at_once:
-            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.held.append(gate)
-            await gate
-
     @property
     def gone(self) -> bool:
         return self.pipe.aborted or bool(self.pipe.closed)
 
     def end(self) -> None:
-        self.entering.cancel()
-        self.connection.cancel_replay()
-        self.machine.hub.disconnect(self.subscriber)
+        self.opening.cancel()
+        self.pipe.aborted = True
+        self.connection.connection_lost(None)
 
     def check(self) -> None:
         """Everything that came since the last look continues what came before."""
@@ -236,16 +246,17 @@ class InterleavingMachine(RuleBasedStateMachine):
 
     def _begin(self) -> None:
         self.hub = Hub()
-        nowhere: Any = SimpleNamespace(subscribe=lambda handler: None)
+        self.broker = RecordingBroker()
+        notifier = Notifier(self.broker)
         tokens: Any = SimpleNamespace(epoch="one")
         log: Any = self.log
         unused: Any = None
-        self.relay = Relay(log, nowhere, self.hub, tokens)
+        self.relay = Relay(log, notifier, self.hub, tokens)
         self.backend = Backend(
             settings=Settings(resume_max_events=RESUME_EVENTS, rate_limit_per_s=0),
             db=unused,
             tokens=tokens,
-            broker=nowhere,
+            notifier=notifier,
             writer=unused,
             reader=EventReader(log),
             room_lists=RoomListLoader(log),
@@ -286,16 +297,14 @@ class InterleavingMachine(RuleBasedStateMachine):
             if again
             else self.notifications.pop(which % len(self.notifications))
         )
-        self.do(lambda: self.relay.on_notifications(encode_notifications([event_notification(event)])))
+        self.do(lambda: self.broker.receive(encode_notifications([event_notification(event)])))
 
     @precondition(lambda self: self.notifications)
     @rule()
     def deliver_all(self) -> None:
         notifications, self.notifications = self.notifications, []
         self.do(
-            lambda: self.relay.on_notifications(
-                encode_notifications([event_notification(event) for event in notifications])
-            )
+            lambda: self.broker.receive(encode_notifications([event_notification(event) for event in notifications]))
         )
 
     @precondition(lambda self: self.notifications)
@@ -367,8 +376,6 @@ class InterleavingMachine(RuleBasedStateMachine):
         assert not self.failures, self.failures
         for client in list(self.clients):
             client.check()
-            if client.entering.done() and client.entering.exception():
-                client.pipe.closed.append(CloseCode.SERVICE_RESTART)
             if client.gone:
                 self.clients.remove(client)
                 self.do(client.end)

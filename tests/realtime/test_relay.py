@@ -11,11 +11,11 @@ import pytest
 
 from chat.aio import cancel_and_wait
 from chat.auth.tokens import Tokens
-from chat.broker.memory import MemoryBroker
 from chat.db.errors import StatementFailed, Unreachable
 from chat.db.pool import Database
 from chat.domain.accounts import User
 from chat.eventlog.event import event_notification
+from chat.eventlog.notifier import Notifier
 from chat.eventlog.writer import CONNECTIONS, EventWriter
 from chat.protocol.close_codes import CloseCode
 from chat.protocol.notifications import encode_notifications
@@ -26,33 +26,26 @@ from chat.realtime.relay import Relay
 from chat.realtime.subscriber import Subscriber
 from tests.support.fake_transport import FakeTransport
 from tests.support.names import unique
+from tests.support.recording_broker import RecordingBroker
 from tests.support.sample_events import line
 from tests.support.waiting import eventually
-
-
-class RecordingBroker(MemoryBroker):
-    """A broker that keeps notifications instead of delivering them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.published: list[bytes] = []
-
-    def publish(self, body: bytes) -> None:
-        self.published.append(body)
-
 
 DEFAULT_ROOMS = (1, 2)  # that an account has joined
 
 
 class Process:
-    """What a server has between its writer and its subscribers."""
+    """What a server has between the broker and its subscribers.
 
-    def __init__(self, db: Database, writer: EventWriter, broker: RecordingBroker) -> None:
-        self.db, self.writer, self.broker = db, writer, broker
+    writer: that of another process, which publishes to `elsewhere`
+    """
+
+    def __init__(self, db: Database, writer: EventWriter, elsewhere: RecordingBroker) -> None:
+        self.db, self.writer, self.elsewhere = db, writer, elsewhere
+        self.broker = RecordingBroker()
         self.hub = Hub()
         tokens: Any = SimpleNamespace(epoch="")
         self.tokens: Tokens = tokens
-        self.relay = Relay(db, broker, self.hub, self.tokens)
+        self.relay = Relay(db, Notifier(self.broker), self.hub, self.tokens)
 
     async def user(self) -> int:
         name = unique("user")
@@ -95,7 +88,7 @@ async def process(database_url: str) -> AsyncIterator[Process]:
     await db.open()
     await writer_db.open()
     broker = RecordingBroker()
-    writer = EventWriter(writer_db, broker, timeout_s=5, queue_limit=10_000)
+    writer = EventWriter(writer_db, Notifier(broker), timeout_s=5, queue_limit=10_000)
     writer.open()
     made = Process(db, writer, broker)
     made.tokens.epoch = await db.fetch_value("epoch/get", str) or ""
@@ -116,9 +109,7 @@ async def polling(process: Process) -> AsyncIterator[None]:
 
 async def test_a_notification_brings_events_to_the_subscribers(process: Process) -> None:
     pipe = process.listens(1, 7, 0)
-    process.relay.on_notifications(
-        encode_notifications([event_notification(line(7, 1)), event_notification(line(7, 2))])
-    )
+    process.broker.receive(encode_notifications([event_notification(line(7, 1)), event_notification(line(7, 2))]))
     await asyncio.sleep(0)
     assert pipe.seqs(7) == [1, 2]
 
@@ -131,7 +122,7 @@ async def test_a_gap_is_read_from_the_log(process: Process, monkeypatch: pytest.
     pipe = process.listens(alice, room, 1)
     await process.says(room, alice, 10)
     await process.says(room, alice)
-    process.relay.on_notifications(process.broker.published[-1])
+    process.broker.receive(process.elsewhere.published[-1])
     await eventually(lambda: pipe.seqs(room) == list(range(2, 13)))
 
 

@@ -14,7 +14,7 @@ from devtools import schema
 from tests.support.client import GENERAL, Chat, Person, WebsocketClient
 from tests.support.names import unique
 from tests.support.processes import free_port
-from tests.support.server import process
+from tests.support.server import process, serving
 from tests.support.settings import settings_for
 from tests.support.waiting import eventually
 
@@ -199,6 +199,27 @@ async def test_without_the_broker_events_reach_the_other_process(database_url: s
         await client.says("/stock=AAPL.US", room, requestId="command-1")
         await client.errs("unavailable", requestId="command-1")
         assert client.seqs(room) == [1, 2, 3]
+
+
+@pytest.mark.slow
+async def test_a_process_needs_neither_broker_nor_poll_for_its_own_connections(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages, joins, leaves and read markers are delivered here as soon as they are committed."""
+    monkeypatch.setattr("chat.realtime.relay.POLL_INTERVAL_S", 3600.0)
+    settings = settings_for(database_url, amqp_url=f"amqp://guest:guest@127.0.0.1:{free_port()}/")
+    async with serving(settings) as chat:
+        alice, bob = await chat.sign_up("alice"), await chat.sign_up("bob")
+        room = await alice.creates()
+        client, second, plain = await live(alice, chat, room), await alice.connects(), await bob.connects(v2=False)
+        await bob.joins(room)
+        await client.expect(type=5, action="joined", userId=bob.id)
+        await client.says("live", room, requestId="12345678")
+        await plain.hears("live")
+        await client.send({"type": 17, "chatroomId": room, "messageNo": 1})
+        await second.expect(type=17, chatroomId=room, messageNo=1)
+        await bob.leaves(room)
+        await client.expect(type=5, action="left", userId=bob.id)
 
 
 @pytest.mark.slow

@@ -10,7 +10,15 @@ from tests.support.websocket_bytes import Opcode, payload_ranges
 FINAL_TEXT = 0x80 | Opcode.TEXT
 
 
-class FakeTransport(asyncio.WriteTransport):
+class FakeSocket:
+    """A socket whose options nobody looks at."""
+
+    @staticmethod
+    def setsockopt(*options: int) -> None:
+        pass
+
+
+class FakeTransport(asyncio.Transport):
     """A transport that keeps what is written.
 
     stuck         the peer does not read: what is written stays in the buffer
@@ -18,7 +26,7 @@ class FakeTransport(asyncio.WriteTransport):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__({"socket": FakeSocket})
         self.payloads: list[bytes] = []
         self.writes = 0
         self.stuck = False
@@ -40,6 +48,12 @@ class FakeTransport(asyncio.WriteTransport):
 
     def get_write_buffer_size(self) -> int:
         return self.unsent_bytes
+
+    def is_reading(self) -> bool:
+        return not self.aborted
+
+    def resume_reading(self) -> None:
+        pass
 
     def is_closing(self) -> bool:
         return self.aborted

@@ -1,0 +1,24 @@
+"""A broker that keeps what is published, and delivers what the test says."""
+
+from chat.broker.base import EventHandler
+from chat.broker.memory import MemoryBroker
+
+
+class RecordingBroker(MemoryBroker):
+    """published: what this process would have told the others, in order"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.published: list[bytes] = []
+        self._handlers: list[EventHandler] = []
+
+    def publish(self, body: bytes) -> None:
+        self.published.append(body)
+
+    def subscribe(self, handler: EventHandler) -> None:
+        self._handlers.append(handler)
+
+    def receive(self, body: bytes) -> None:
+        """Deliver what another process has published."""
+        for handler in self._handlers:
+            handler(body)
