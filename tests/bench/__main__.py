@@ -16,7 +16,7 @@ from tests.bench.environment import environment
 from tests.bench.figures import Figure, Figures, table
 from tests.bench.wires import InvalidRun
 
-WORKLOADS = ("fanout", "rooms", "ingest", "idle", "history", "login", "start", "day", "lone", "processes")
+WORKLOADS = ("fanout", "rooms", "ingest", "idle", "history", "login", "lists", "start", "day", "lone", "processes")
 RUNS = 5
 
 
