@@ -9,33 +9,27 @@ import logging
 import re
 import resource
 import socket
-import sys
 from collections.abc import Iterator
 
 from aiohttp import web
 
 from chat.config import Settings
-from chat.errors import OperatorError
 from chat.http import app_keys
 from chat.http.access_log import AccessLogger, redact_malformed_request
 from chat.http.error_middleware import error_middleware
-from chat.http.listening_sockets import listen_on_first_free
+from chat.http.listening_sockets import announce, listen, listen_on_first_free, or_cannot_listen, ports_to_try
 from chat.http.requests import MAX_BODY_BYTES
 from chat.http.routes import ROUTES
 from chat.http.slow_peers import on_response_prepare
 from chat.lifecycle import CONTEXTS, disconnect_clients
+from chat.worker import Worker
 
 SHUTDOWN_TIMEOUT_S = 1.0  # for requests still being answered at a stop; the writes among them are answered before
 KEEPALIVE_S = 15.0
-PORT_TRIES = 100  # so many servers on one machine find a port of their own
 GC_GEN0_THRESHOLD = 50_000  # this process has many long-lived objects and few cycles, so collections are made rare
 
 
-class CannotListen(OperatorError):
-    """The address cannot be bound; the text says what to do."""
-
-
-def make_app(settings: Settings) -> web.Application:
+def make_app(settings: Settings, worker: Worker | None = None) -> web.Application:
     """The application of these settings. Opens nothing. Raises `ConfigError` if they cannot sign tokens."""
     settings.require_jwt_secret()
     app = web.Application(
@@ -45,6 +39,7 @@ def make_app(settings: Settings) -> web.Application:
     )
     app[app_keys.SETTINGS] = settings
     app[app_keys.STATE] = app_keys.State()
+    app[app_keys.WORKER] = worker or Worker()
     app.add_routes(ROUTES)
     app.cleanup_ctx.extend(CONTEXTS)
     app.on_response_prepare.append(on_response_prepare)
@@ -52,9 +47,10 @@ def make_app(settings: Settings) -> web.Application:
     return app
 
 
-def serve(settings: Settings, *, or_next_port: bool = False) -> None:
+def serve(settings: Settings, worker: Worker | None = None, *, or_next_port: bool = False) -> None:
     """Serve until SIGINT or SIGTERM. Raises `CannotListen`, `ConfigError` and what lifecycle.py raises at the start.
 
+    worker: which one this process is, if a supervisor has started it
     or_next_port: if another program has the port, take the next free one.
     """
     logging.getLogger("aiohttp.server").addFilter(redact_malformed_request)
@@ -62,12 +58,12 @@ def serve(settings: Settings, *, or_next_port: bool = False) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))  # each socket takes a file; usual are 1,024
     gc.freeze()  # what is imported stays for good: no collection needs to look at it
     gc.set_threshold(GC_GEN0_THRESHOLD)
-    app = make_app(settings)
+    app = make_app(settings, worker)
     app.on_startup.append(honour_pending_cancel)
     web.run_app(
         app,
-        sock=_listening_sockets(settings, PORT_TRIES if or_next_port else 1),
-        print=_announce,
+        sock=_listening_sockets(settings, or_next_port=or_next_port),
+        print=lambda banner: _on_listening(settings, worker, banner),
         access_log_class=AccessLogger,
         access_log=logging.getLogger("chat.access"),
         handle_signals=True,
@@ -76,15 +72,14 @@ def serve(settings: Settings, *, or_next_port: bool = False) -> None:
     )
 
 
-def _listening_sockets(settings: Settings, tries: int) -> Iterator[socket.socket]:
+def _listening_sockets(settings: Settings, *, or_next_port: bool) -> Iterator[socket.socket]:
     """A generator, because run_app asks for the sockets after the start: until then, no client can connect."""
-    try:
-        yield from listen_on_first_free(settings.host, range(settings.port, min(settings.port + tries, 65_536)))
-    except OSError as error:
-        raise CannotListen(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
-            "another program may have the port: choose one with PORT=…"
-        ) from None
+    with or_cannot_listen(settings.host, settings.port):
+        if settings.workers > 1:
+            sockets = listen(settings.host, settings.port, shared=True)
+        else:
+            sockets = listen_on_first_free(settings.host, ports_to_try(settings.port, or_next=or_next_port))
+    yield from sockets
 
 
 async def honour_pending_cancel(_: object) -> None:
@@ -95,8 +90,9 @@ async def honour_pending_cancel(_: object) -> None:
         task.cancel()
 
 
-def _announce(banner: str) -> None:
-    """Print the address to open, whatever the log level: aiohttp's banner has the addresses that were bound."""
-    address = re.findall(r"https?://\S+", banner)[0]
-    address = re.sub(r"//(0\.0\.0\.0|127\.0\.0\.1|\[::1?\])(?=:)", "//localhost", address)
-    print(f"chat: listening on {address}, open it in a browser", file=sys.stderr, flush=True)
+def _on_listening(settings: Settings, worker: Worker | None, banner: str) -> None:
+    """Tell the supervisor, and the user where it does not do so: aiohttp's banner has the addresses that were bound."""
+    if worker:
+        worker.report_listening()
+    if settings.workers == 1:
+        announce(re.findall(r"https?://\S+", banner)[0])

@@ -22,7 +22,8 @@ def run(command: Callable[[Any, config.Settings], None], args: argparse.Namespac
     """Call a command with the settings. An error for the operator becomes one line and exit status 1."""
     try:
         settings = config.load()
-        log_to_stderr(settings.log_level)
+        worker = getattr(args, "worker", None)
+        log_to_stderr(settings.log_level, worker=worker if settings.workers > 1 else None)
         command(args, settings)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -42,8 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     add("run", _run, "server and bot together, until Ctrl-C or SIGTERM")
     serve, bot = add("serve", _serve, "the server"), add("bot", _bot, "the stock bot")
     serve.add_argument("--or-next-port", action="store_true", help="if PORT is taken, listen on the next free one")
-    for one in (serve, bot):
-        one.add_argument("--until-eof", action="store_true", help="stop, as on SIGTERM, when standard input ends")
+    serve.add_argument(
+        "--worker", type=int, metavar="N", help="the supervisor's: be this one of WORKERS; see worker.py"
+    )
+    bot.add_argument("--until-eof", action="store_true", help="stop, as on SIGTERM, when standard input ends")
     add("db-migrate", _db_migrate, "apply new migrations")
     add("db-status", _db_status, "list the migrations")
     add("db-rollback", _db_rollback, "take back the last migration").add_argument(
@@ -62,18 +65,23 @@ def _run(args: argparse.Namespace, settings: config.Settings) -> None:
 
 def _serve(args: argparse.Namespace, settings: config.Settings) -> None:
     from chat import app, supervisor
+    from chat.worker import Worker
 
-    if args.until_eof:
-        supervisor.stop_on_stdin_eof()
-    app.serve(settings, or_next_port=args.or_next_port)
+    if args.worker is None and settings.workers > 1:
+        sys.exit(supervisor.run(settings, bot=False, or_next_port=args.or_next_port))
+    worker = None
+    if args.worker is not None:
+        worker = Worker(args.worker)
+        worker.follow_supervisor()
+    app.serve(settings, worker, or_next_port=args.or_next_port)
 
 
 def _bot(args: argparse.Namespace, settings: config.Settings) -> None:
-    from chat import supervisor
+    from chat import worker
     from chat.bots import bot
 
     if args.until_eof:
-        supervisor.stop_on_stdin_eof()
+        worker.stop_on_stdin_eof()
     bot.serve(settings)
 
 
@@ -104,9 +112,10 @@ def _db_renew_epoch(args: argparse.Namespace, settings: config.Settings) -> None
     print("the epoch is now", pool.run_alone(settings.database_url, "epoch/renew", str))
 
 
-def log_to_stderr(level: str) -> None:
-    """Log what has at least this level. Some libraries are quieter than the rest."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+def log_to_stderr(level: str, *, worker: int | None = None) -> None:
+    """Log what has at least this level, with the number of the worker. Some libraries are quieter than the rest."""
+    who = f"[worker {worker}] " if worker else ""
+    logging.basicConfig(level=level, format=f"%(asctime)s %(levelname)-7s {who}%(name)s: %(message)s")
     # These repeat what the server logs itself: at each try, or with the client's data.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)

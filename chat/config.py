@@ -30,6 +30,7 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 is every interface")
     port: int = _setting(8080, "port to listen on")
+    workers: int = _setting(1, "server processes of `chat run` and `chat serve`, on one port", minimum=1, maximum=1000)
     database_url: str = _setting("postgresql://chat:chat@127.0.0.1:5432/chat", "PostgreSQL", secret=True)
     amqp_url: str = _setting("amqp://guest:guest@127.0.0.1:5672/", "RabbitMQ, or memory:", secret=True)
     amqp_prefix: str = _setting("", "prefix of every exchange and queue name")
@@ -80,6 +81,11 @@ class Settings:
             raise ConfigError(f"DATABASE_URL={redact_password(self.database_url)}: postgresql://… is expected")
         if _scheme(self.amqp_url) not in ("amqp", "amqps", "memory"):
             raise ConfigError(f"AMQP_URL={redact_password(self.amqp_url)}: amqp://…, amqps://… or memory: is expected")
+        if self.workers > 1 and self.uses_memory_broker:
+            raise ConfigError(
+                f"WORKERS={self.workers} needs RabbitMQ: AMQP_URL=amqp://… is expected, "
+                "because AMQP_URL=memory: is a broker within one process"
+            )
 
     @property
     def uses_memory_broker(self) -> bool:

@@ -77,11 +77,8 @@ async def test_a_schema_that_is_older_or_newer_is_refused(database_url: str) -> 
 async def test_without_the_broker_the_server_starts_degraded_and_chats(database_url: str) -> None:
     settings = settings_for(database_url, amqp_url=f"amqp://guest:guest@127.0.0.1:{free_port()}/")
     async with serving(settings) as chat:
-        assert await chat.asks("GET", "/health/ready") == {
-            "status": "degraded",
-            "database": "ok",
-            "broker": "unavailable",
-        }
+        ready = await chat.asks("GET", "/health/ready")
+        assert (ready["status"], ready["database"], ready["broker"]) == ("degraded", "ok", "unavailable")
         alice = await chat.sign_up("alice")
         client = await alice.connects()
         room = await alice.creates()

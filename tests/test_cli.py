@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -22,7 +23,7 @@ from chat.db import migrations
 from chat.protocol.close_codes import CloseCode
 from devtools import __main__ as devtools
 from devtools import processes, schema
-from tests.support.client import Chat
+from tests.support.client import Chat, Person, WebsocketClient
 from tests.support.processes import children, free_port
 from tests.support.proxy import Proxy
 from tests.support.server import Process, process
@@ -43,7 +44,7 @@ Typed = Callable[..., tuple[int, str, str]]
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
     """Runs a command in an empty folder: how it ended, what it printed, and its error."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "log_to_stderr", lambda level: None)
+    monkeypatch.setattr(cli, "log_to_stderr", lambda level, worker=None: None)
     for each in dataclasses.fields(config.Settings):
         monkeypatch.delenv(each.name.upper(), raising=False)
 
@@ -280,6 +281,181 @@ async def test_with_the_memory_broker_run_starts_the_server_alone(database_url: 
         assert await running.ended() == 0
 
 
+# --- several workers ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shared(two: config.Settings) -> config.Settings:
+    """Settings with which `chat run` starts two workers and a bot."""
+    return dataclasses.replace(two, workers=2)
+
+
+def restarting(delay_s: float, at_most: int) -> tuple[str, str]:
+    """The program `chat`, which starts workers again after another time and at another number of times."""
+    changed = f"supervisor.RESTART_DELAY_S = {delay_s}; supervisor.MAX_RESTARTS = {at_most}"
+    return "-c", f"from chat import cli, supervisor; {changed}; cli.main()"
+
+
+@asynccontextmanager
+async def listening(command: str, settings: config.Settings, **options: Any) -> AsyncIterator[Process]:
+    """A command whose workers all listen."""
+    async with process(command, settings, **options) as running:
+        await eventually(running.has_logged, "listening on http://localhost:")
+        yield running
+
+
+async def workers_of(chat: Chat) -> dict[int, dict[str, Any]]:
+    """What `/health/ready` lists, by number."""
+    return {each["number"]: each for each in (await chat.asks("GET", "/health/ready"))["workers"]}
+
+
+async def until(chat: Chat, number: int, **fields: Any) -> dict[str, Any]:
+    """Ask until a worker is listed with these fields; return it."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not fields.items() <= (worker := (await workers_of(chat))[number]).items():
+            await asyncio.sleep(0.02)
+    return worker
+
+
+async def one_client_of_each(running: Process, person: Person, stack: AsyncExitStack) -> dict[int, WebsocketClient]:
+    """A websocket of each of two workers, by their numbers."""
+    found: dict[int, WebsocketClient] = {}
+    while len(found) < 2:  # the kernel chooses
+        chat = await stack.enter_async_context(running.client())
+        number = (await chat.asks("GET", "/health/ready"))["worker"]  # the websocket opens on the same connection
+        if number not in found:
+            found[number] = await person.connects(chat=chat)
+    return found
+
+
+async def test_two_workers_share_the_port_and_their_clients_hear_each_other(shared: config.Settings) -> None:
+    async with listening("run", shared) as running, AsyncExitStack() as stack:
+        chat = await stack.enter_async_context(running.client())
+        clients = await one_client_of_each(running, await chat.sign_up("alice"), stack)
+        for client in clients.values():
+            await client.resume()
+        for number, client in clients.items():
+            await client.says(f"by worker {number}")
+            for each in clients.values():
+                await each.hears(f"by worker {number}")
+        listed = await workers_of(chat)
+        assert {number: (each["state"], each["restarts"]) for number, each in listed.items()} == {
+            1: ("listening", 0),
+            2: ("listening", 0),
+        }
+        assert {each["pid"] for each in listed.values()} < set(children(running.process.pid))  # and the bot
+    assert sum("listening on" in line for line in running.lines) == 1
+    assert running.has_logged("[worker 1] chat.") and running.has_logged("[worker 2] chat.")
+
+
+async def test_serve_starts_workers_and_no_bot(shared: config.Settings) -> None:
+    async with listening("serve", shared) as running:
+        async with running.client() as chat:
+            assert {each["pid"] for each in (await workers_of(chat)).values()} == set(children(running.process.pid))
+        running.signal(signal.SIGINT)
+        assert await running.ended() == 0
+
+
+async def test_a_killed_worker_comes_back_and_its_clients_resume(shared: config.Settings) -> None:
+    async with listening("run", shared) as running, AsyncExitStack() as stack:
+        chat = await stack.enter_async_context(running.client())
+        alice = await chat.sign_up("alice")
+        room = await alice.creates()
+        clients = await one_client_of_each(running, alice, stack)
+        for client in clients.values():
+            await client.resume(room)
+        victim = (await workers_of(chat))[1]
+        os.kill(victim["pid"], signal.SIGKILL)
+        assert await clients[1].closed() == 1006
+        await clients[2].says("one is away", room)
+        await clients[2].hears("one is away")
+        fresh = await stack.enter_async_context(running.client())  # the other may be to the worker that was killed
+        assert (await until(fresh, 1, state="listening", restarts=1))["pid"] != victim["pid"]
+        assert (await workers_of(fresh))[2]["restarts"] == 0
+        again = await one_client_of_each(running, alice, stack)
+        await again[1].resume(room, after=1)
+        assert again[1].has_heard(chatmessage="one is away", seq=2)
+        await clients[2].says("both are here", room)
+        await again[1].hears("both are here", seq=3)
+
+
+async def test_a_worker_that_dies_again_and_again_ends_all(shared: config.Settings) -> None:
+    async with listening("run", shared, program=restarting(0.01, at_most=2)) as running:
+        async with running.client() as chat:
+            for restarts in range(3):
+                worker = await until(chat, 1, state="listening", restarts=restarts)
+                pids = children(running.process.pid)
+                os.kill(worker["pid"], signal.SIGKILL)
+                await chat.http.close()
+                await chat.__aenter__()  # its connection may have been to that worker
+        assert await running.ended() == 1
+    assert running.has_logged("chat serve --worker 1 has ended with status -9 after 2 restarts in a row")
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+async def test_a_bot_of_several_workers_is_started_again_too(shared: config.Settings) -> None:
+    async with listening("run", shared, program=restarting(0.01, at_most=2)) as running:
+        await eventually(running.has_logged, "the bot listens")
+        os.kill(commands(running)["bot"], signal.SIGKILL)
+        await eventually(running.has_logged, "chat bot --until-eof has ended with status -9 and is started again")
+        await eventually(lambda: sum("the bot listens" in line for line in running.lines) == 2)
+        running.signal(signal.SIGTERM)
+        assert await running.ended() == 0
+
+
+async def test_a_worker_that_cannot_start_ends_all_at_once(database_url: str, shared: config.Settings) -> None:
+    with schema.scratch(database_url) as empty:
+        async with process("run", dataclasses.replace(shared, database_url=empty)) as running:
+            assert await running.ended() == 1
+    assert running.has_logged("chat: The schema is older than the code")
+    assert running.has_logged("has ended with status 1 during the start: stopping")
+    assert not running.has_logged("started again")
+
+
+async def test_a_stop_ends_the_wait_for_a_restart(shared: config.Settings) -> None:
+    async with listening("run", shared, program=restarting(1000, at_most=2)) as running, AsyncExitStack() as stack:
+        chat = await stack.enter_async_context(running.client())
+        clients = await one_client_of_each(running, await chat.sign_up("alice"), stack)
+        os.kill((await workers_of(chat))[1]["pid"], signal.SIGKILL)
+        await clients[1].closed()
+        fresh = await stack.enter_async_context(running.client())
+        await until(fresh, 1, state="restarting")
+        running.signal(signal.SIGTERM)
+        assert await clients[2].closed() == CloseCode.SERVICE_RESTART
+        assert await running.ended() == 0
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)])
+async def test_all_workers_drain_when_their_supervisor_stops(
+    shared: config.Settings, number: signal.Signals, status: int
+) -> None:
+    async with listening("run", shared) as running, AsyncExitStack() as stack:
+        chat = await stack.enter_async_context(running.client())
+        clients = await one_client_of_each(running, await chat.sign_up("alice"), stack)
+        pids = children(running.process.pid)
+        running.signal(number)
+        for client in clients.values():
+            assert await client.closed() == CloseCode.SERVICE_RESTART  # in good order
+        assert await running.ended() == status
+        await eventually(lambda: not any(processes.command_of(pid) for pid in pids))
+        socket.create_server(("127.0.0.1", running.port)).close()
+    assert "Traceback" not in "".join(running.lines)
+
+
+@pytest.mark.parametrize(("command", "first", "second"), [("run", 2, 2), ("serve", 2, 1), ("serve", 1, 2)])
+async def test_a_second_server_does_not_share_a_port(
+    shared: config.Settings, command: str, first: int, second: int
+) -> None:
+    async with listening(command, dataclasses.replace(shared, workers=first)) as running:
+        rival = dataclasses.replace(shared, workers=second)
+        async with process(command, rival, port=running.port) as refused:
+            assert await refused.ended() == 1
+        assert refused.lines[-1].startswith(f"chat: cannot listen on 127.0.0.1:{running.port} (")
+        assert "choose one with PORT=" in refused.lines[-1]
+        async with running.client() as chat:
+            assert len(await workers_of(chat)) == first
+
+
 # --- the port -----------------------------------------------------------------------------------------
 
 
@@ -306,7 +482,7 @@ class Run:
 async def run_in(folder: Path, settings: config.Settings, **dotenv: str) -> AsyncIterator[Run]:
     """Start `chat run` in a folder whose .env has these settings, but PORT only if it is in `dotenv`."""
     folder.mkdir()
-    given = as_environment(dataclasses.replace(settings, amqp_url="memory:"))
+    given = as_environment(settings if settings.workers > 1 else dataclasses.replace(settings, amqp_url="memory:"))
     environ = {name: value for name, value in os.environ.items() if name not in given}
     del given["PORT"]
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in {**given, **dotenv}.items()))
@@ -338,6 +514,18 @@ async def test_servers_that_start_at_once_listen_each_on_a_port_of_its_own(datab
         for run in runs:
             async with Chat(f"http://127.0.0.1:{run.port}") as chat:
                 assert (await chat.asks("GET", "/health/ready"))["database"] == "ok"
+
+
+@pytest.mark.slow
+async def test_several_workers_take_the_next_port_together(shared: config.Settings, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        runs = [await stack.enter_async_context(run_in(tmp_path / name, shared)) for name in ("one", "two")]
+        await eventually(lambda: all(run.port for run in runs), within_s=4 * PATIENCE_S)
+        assert len({run.port for run in runs}) == len(runs)
+        for run in runs:
+            async with Chat(f"http://127.0.0.1:{run.port}") as chat:
+                listed = await workers_of(chat)
+                assert {each["pid"] for each in listed.values()} < set(children(run.process.pid))
 
 
 async def test_a_default_port_that_is_taken_during_the_start_makes_way_for_the_next(

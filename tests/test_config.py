@@ -95,6 +95,13 @@ def test_the_broker_may_be_in_the_server(url: str, local: bool) -> None:
     assert load(AMQP_URL=url).uses_memory_broker is local
 
 
+def test_several_workers_need_a_broker_between_them() -> None:
+    assert load(WORKERS="2").workers == 2
+    assert load(WORKERS="1", AMQP_URL="memory:").workers == 1
+    with pytest.raises(ConfigError, match="WORKERS=2 needs RabbitMQ: AMQP_URL=amqp://… is expected"):
+        load(WORKERS="2", AMQP_URL="memory:")
+
+
 @pytest.mark.parametrize("old", config.OLD_NAMES)
 @pytest.mark.parametrize("place", ["environment", "dotenv"])
 def test_an_old_name_is_an_error_that_says_the_new_one(tmp_path: Path, old: str, place: str) -> None:

@@ -15,6 +15,7 @@ from chat.eventlog.notifier import Notifier
 from chat.eventlog.reader import EventReader
 from chat.eventlog.writer import EventWriter
 from chat.realtime.connection import Backend
+from chat.worker import Worker
 
 
 @dataclass(slots=True)
@@ -26,6 +27,7 @@ class State:
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 STATE = web.AppKey("STATE", State)
+WORKER = web.AppKey("WORKER", Worker)
 DB = web.AppKey("DB", Database)
 ROOMS = web.AppKey("ROOMS", RoomDirectory)
 READER = web.AppKey("READER", EventReader)

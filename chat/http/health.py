@@ -18,7 +18,8 @@ async def live(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """200: it can work, perhaps `degraded` (without the broker); 503: it cannot, or is stopping."""
+    """200: it can work, perhaps `degraded` (without the broker); 503: it cannot, or is stopping. It is that of
+    the worker that answers, which lists the others as the supervisor told it last."""
     database = "ok" if await _database_answers(request) else "unavailable"
     broker = "ok" if request.app[app_keys.BROKER].up else "unavailable"
     status = "ok" if broker == "ok" else "degraded"
@@ -26,7 +27,9 @@ async def ready(request: web.Request) -> web.Response:
         status = "unavailable"
     if request.app[app_keys.STATE].stopping:
         status = "stopping"
-    return json_response(Readiness(status, database, broker), status=200 if status in ("ok", "degraded") else 503)
+    worker = request.app[app_keys.WORKER]
+    body = Readiness(status, database, broker, worker.number, worker.all)
+    return json_response(body, status=200 if status in ("ok", "degraded") else 503)
 
 
 async def _database_answers(request: web.Request) -> bool:

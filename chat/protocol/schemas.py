@@ -4,7 +4,9 @@ Events are the exception: eventlog/event.py makes their bytes, the same everywhe
 """
 
 from datetime import datetime
+from enum import Enum
 
+import msgspec
 from msgspec import Struct
 
 from chat.protocol.codec import RequestId
@@ -106,13 +108,36 @@ class Liveness(Body):
     status: str
 
 
+class WorkerState(Enum):
+    """What a worker does, as its supervisor knows it."""
+
+    STARTING = "starting"
+    LISTENING = "listening"
+    RESTARTING = "restarting"  # it has ended, and is started again soon
+    STOPPING = "stopping"
+
+
+class WorkerBody(Body):
+    """A server process, and how often it was started again."""
+
+    number: int
+    pid: int
+    state: WorkerState
+    restarts: int
+
+
+decode_workers = msgspec.json.Decoder(list[WorkerBody]).decode
+
+
 class Readiness(Body):
-    """Whether the server can work: `ok`, `degraded` (without the broker), `unavailable`, `stopping`; and its parts:
-    `ok` or `unavailable`."""
+    """Whether the worker that answers can work: `ok`, `degraded` (without the broker), `unavailable`, `stopping`; its
+    parts: `ok` or `unavailable`; its number; and all workers."""
 
     status: str
     database: str
     broker: str
+    worker: int
+    workers: list[WorkerBody]
 
 
 class ErrorDetail(Body):

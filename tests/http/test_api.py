@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 from datetime import datetime
 from typing import Any
@@ -644,4 +645,10 @@ async def test_unknown_fields_are_ignored(alice: Person) -> None:
 
 async def test_health_needs_no_token_and_lists_each_part(chat: Chat) -> None:
     assert await chat.asks("GET", "/health/live") == {"status": "ok"}
-    assert await chat.asks("GET", "/health/ready") == {"status": "ok", "database": "ok", "broker": "ok"}
+    assert await chat.asks("GET", "/health/ready") == {
+        "status": "ok",
+        "database": "ok",
+        "broker": "ok",
+        "worker": 1,
+        "workers": [{"number": 1, "pid": os.getpid(), "state": "listening", "restarts": 0}],  # it alone
+    }

@@ -83,3 +83,68 @@ def test_a_host_of_several_addresses_has_one_port(
     (port,) = ports_of(found)
     assert port > first
     opened.enter_context(socket.create_server(("127.0.0.2", first)))  # nothing is kept of a port that was given up
+
+
+# --- a port for several workers -----------------------------------------------------------------------
+
+
+def test_workers_share_a_port_that_is_held_and_no_connection_is_lost_to_the_holder(
+    opened: contextlib.ExitStack,
+) -> None:
+    (held,) = listening_sockets.hold_first_free(HOST, [0])
+    address = opened.enter_context(held).getsockname()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+    workers = [
+        opened.enter_context(each) for _ in range(2) for each in listening_sockets.listen(HOST, address[1], shared=True)
+    ]
+    for _ in range(50):
+        opened.enter_context(socket.create_connection(address))
+    accepted = 0
+    for worker in workers:
+        worker.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                opened.enter_context(worker.accept()[0])
+                accepted += 1
+    assert accepted == 50
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("host", [HOST, "0.0.0.0"])
+def test_a_held_port_is_no_other_servers_before_and_while_workers_listen(
+    opened: contextlib.ExitStack, workers: int, host: str
+) -> None:
+    (held,) = listening_sockets.hold_first_free(HOST, [free_port()])
+    port = opened.enter_context(held).getsockname()[1]
+    for _ in range(workers):
+        opened.enter_context(listening_sockets.listen(HOST, port, shared=True)[0])
+    with pytest.raises(OSError, match="in use"):
+        listening_sockets.listen(host, port)
+    with pytest.raises(OSError, match="in use"):
+        listening_sockets.hold_first_free(host, [port])  # another supervisor
+    (next_one,) = listening_sockets.hold_first_free(host, range(port, port + 50))
+    assert opened.enter_context(next_one).getsockname()[1] > port
+
+
+def test_a_port_may_be_held_right_after_a_server_with_connections_has_ended(opened: contextlib.ExitStack) -> None:
+    with socket.create_server((HOST, 0)) as earlier:
+        address = earlier.getsockname()
+        client = opened.enter_context(socket.create_connection(address))
+        earlier.accept()[0].close()  # the server closes first, so that the kernel remembers the connection for a minute
+        client.close()
+    opened.enter_context(listening_sockets.hold_first_free(HOST, [address[1]])[0])
+    opened.enter_context(listening_sockets.listen(HOST, address[1], shared=True)[0])
+
+
+def test_a_single_server_does_not_share_its_port(opened: contextlib.ExitStack) -> None:
+    alone = opened.enter_context(listening_sockets.listen(HOST, 0)[0])
+    assert not alone.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+
+
+def test_the_url_of_a_socket_has_brackets_around_an_ipv6_address(opened: contextlib.ExitStack) -> None:
+    bound = opened.enter_context(socket.create_server((HOST, 0)))
+    assert listening_sockets.url_of(bound) == f"http://127.0.0.1:{bound.getsockname()[1]}"
+    with contextlib.suppress(OSError):  # a machine without IPv6
+        bound = opened.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
+        assert listening_sockets.url_of(bound) == f"http://[::1]:{bound.getsockname()[1]}"

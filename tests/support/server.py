@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from aiohttp import web
 
@@ -75,8 +75,10 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def process(command: str, settings: Settings, *, port: int = 0, **changed: str) -> AsyncIterator[Process]:
-    """Run a command with these settings; yield it when it listens or has ended."""
+async def process(
+    command: str, settings: Settings, *, port: int = 0, program: Sequence[str] = ("-m", "chat"), **changed: str
+) -> AsyncIterator[Process]:
+    """Run a command with these settings; yield it when it listens or has ended. `program`: what Python runs."""
     port = port or free_port()
     environment = {
         **os.environ,
@@ -86,8 +88,7 @@ async def process(command: str, settings: Settings, *, port: int = 0, **changed:
     }
     child = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
-        "chat",
+        *program,
         command,
         cwd=ROOT,
         env=environment,
