@@ -290,10 +290,10 @@ def shared(two: config.Settings) -> config.Settings:
     return dataclasses.replace(two, workers=2)
 
 
-def restarting(delay_s: float, at_most: int) -> tuple[str, str]:
-    """The program `chat`, which starts workers again after another time and at another number of times."""
-    changed = f"supervisor.RESTART_DELAY_S = {delay_s}; supervisor.MAX_RESTARTS = {at_most}"
-    return "-c", f"from chat import cli, supervisor; {changed}; cli.main()"
+def restarting(delay_s: float = 0.01, *, at_most: int, settled_s: float = 60) -> tuple[str, str]:
+    """The program `chat` with other limits for starting workers again."""
+    limits = f"supervisor.RESTART_DELAY_S, supervisor.MAX_RESTARTS, supervisor.SETTLED_S = {delay_s}, {at_most}, "
+    return "-c", f"from chat import cli, supervisor; {limits}{settled_s}; cli.main()"
 
 
 @asynccontextmanager
@@ -348,6 +348,7 @@ async def test_two_workers_share_the_port_and_their_clients_hear_each_other(shar
     assert running.has_logged("[worker 1] chat.") and running.has_logged("[worker 2] chat.")
 
 
+@pytest.mark.slow
 async def test_serve_starts_workers_and_no_bot(shared: config.Settings) -> None:
     async with listening("serve", shared) as running:
         async with running.client() as chat:
@@ -379,22 +380,34 @@ async def test_a_killed_worker_comes_back_and_its_clients_resume(shared: config.
         await again[1].hears("both are here", seq=3)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_dies_again_and_again_ends_all(shared: config.Settings) -> None:
-    async with listening("run", shared, program=restarting(0.01, at_most=2)) as running:
-        async with running.client() as chat:
-            for restarts in range(3):
+    async with listening("run", shared, program=restarting(at_most=2)) as running:
+        for restarts in range(3):
+            async with running.client() as chat:
                 worker = await until(chat, 1, state="listening", restarts=restarts)
-                pids = children(running.process.pid)
-                os.kill(worker["pid"], signal.SIGKILL)
-                await chat.http.close()
-                await chat.__aenter__()  # its connection may have been to that worker
+            pids = children(running.process.pid)
+            os.kill(worker["pid"], signal.SIGKILL)
         assert await running.ended() == 1
     assert running.has_logged("chat serve --worker 1 has ended with status -9 after 2 restarts in a row")
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+@pytest.mark.slow
+async def test_a_worker_that_has_run_for_long_begins_to_count_anew(shared: config.Settings) -> None:
+    async with listening("serve", shared, program=restarting(at_most=1, settled_s=0)) as running:
+        for restarts in range(3):
+            async with running.client() as chat:
+                worker = await until(chat, 1, state="listening", restarts=restarts)
+            if restarts < 2:
+                os.kill(worker["pid"], signal.SIGKILL)
+        running.signal(signal.SIGTERM)
+        assert await running.ended() == 0
+
+
+@pytest.mark.slow
 async def test_a_bot_of_several_workers_is_started_again_too(shared: config.Settings) -> None:
-    async with listening("run", shared, program=restarting(0.01, at_most=2)) as running:
+    async with listening("run", shared, program=restarting(at_most=2)) as running:
         await eventually(running.has_logged, "the bot listens")
         os.kill(commands(running)["bot"], signal.SIGKILL)
         await eventually(running.has_logged, "chat bot --until-eof has ended with status -9 and is started again")
@@ -403,6 +416,7 @@ async def test_a_bot_of_several_workers_is_started_again_too(shared: config.Sett
         assert await running.ended() == 0
 
 
+@pytest.mark.slow
 async def test_a_worker_that_cannot_start_ends_all_at_once(database_url: str, shared: config.Settings) -> None:
     with schema.scratch(database_url) as empty:
         async with process("run", dataclasses.replace(shared, database_url=empty)) as running:
@@ -412,6 +426,7 @@ async def test_a_worker_that_cannot_start_ends_all_at_once(database_url: str, sh
     assert not running.has_logged("started again")
 
 
+@pytest.mark.slow
 async def test_a_stop_ends_the_wait_for_a_restart(shared: config.Settings) -> None:
     async with listening("run", shared, program=restarting(1000, at_most=2)) as running, AsyncExitStack() as stack:
         chat = await stack.enter_async_context(running.client())
