@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, NamedTuple
@@ -197,12 +197,9 @@ def chat_server(
 
 @contextmanager
 def chat_processes(env: Environment, count: int) -> Iterator[MeasuredServer]:
-    """One chat of `count` server processes, which may use all cores. Clients take their addresses in turn."""
-    prefix = f"bench-{token_hex(4)}."
-    with ExitStack() as stack:
-        servers = [stack.enter_context(chat_server(env, cores=machine.CORES, AMQP_PREFIX=prefix)) for _ in range(count)]
-        pids = [pid for server in servers for pid in server.pids]
-        yield MeasuredServer(pids, [server.port for server in servers], env.name, broker=True)
+    """One chat of `count` workers on one port, which may use all cores."""
+    with chat_server(env, cores=machine.CORES, WORKERS=str(count)) as server:
+        yield server
 
 
 @contextmanager
