@@ -30,6 +30,7 @@ from chat.http import app_keys
 from chat.realtime.connection import Backend
 from chat.realtime.hub import Hub
 from chat.realtime.keepalive import keepalive
+from chat.realtime.latest_messages import LatestMessages
 from chat.realtime.relay import Relay
 
 log = logging.getLogger(__name__)
@@ -117,12 +118,13 @@ async def slash_commands_context(app: web.Application) -> AsyncIterator[None]:
 
 
 async def realtime_context(app: web.Application) -> AsyncIterator[None]:
-    """The hub, the relay that follows the log for it, and the keepalive of all connections."""
+    """The hub, the relay that follows the log for it, the memory of live rooms, and the keepalive."""
     settings, notifier, tokens = app[app_keys.SETTINGS], app[app_keys.NOTIFIER], app[app_keys.TOKENS]
     db = Database(settings.database_url, size=RELAY_CONNECTIONS, name="relay")
     await db.open()
     hub = Hub()
     relay = Relay(db, notifier, hub, tokens)
+    app[app_keys.LATEST_MESSAGES] = LatestMessages(app[app_keys.DB], app[app_keys.READER], hub, tokens)
     backend = app[app_keys.BACKEND] = Backend(
         settings=settings,
         db=app[app_keys.DB],

@@ -15,6 +15,7 @@
 --   0014.lock-rooms
 --   0015.member-counts
 --   0016.count-members
+--   0017.names-version
 
 SET check_function_bodies = off;
 
@@ -35,6 +36,8 @@ CREATE TABLE commands (
 CREATE TABLE epoch (
     only_one boolean NOT NULL DEFAULT true,
     id uuid NOT NULL DEFAULT gen_random_uuid(),
+    names_version bigint NOT NULL DEFAULT 0,
+    names_changed_at timestamp with time zone,
     CONSTRAINT epoch_pkey PRIMARY KEY (only_one),
     CONSTRAINT epoch_only_one CHECK (only_one)
 );
@@ -99,6 +102,16 @@ CREATE TABLE users (
     CONSTRAINT users_pkey PRIMARY KEY (id),
     CONSTRAINT users_password_or_bot CHECK ((is_bot OR (password_hash IS NOT NULL)))
 );
+
+CREATE FUNCTION count_name_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    UPDATE epoch SET names_version = names_version + 1, names_changed_at = clock_timestamp();
+    RETURN NULL;
+END
+$function$;
 
 CREATE FUNCTION lock_rooms(ids bigint[])
  RETURNS boolean
@@ -236,3 +249,5 @@ INSERT INTO rooms (name, kind, topic, is_default, name_key) VALUES ('General', '
 INSERT INTO rooms (name, kind, topic, is_default, name_key) VALUES ('Random', 'public', 'Everything else', 't', 'random');
 
 INSERT INTO users (username, email, is_bot) VALUES ('robot', 'robot', 't');
+
+CREATE TRIGGER users_count_name_change AFTER UPDATE OF username, email ON users FOR EACH ROW WHEN (old.username <> new.username OR old.email <> new.email) EXECUTE FUNCTION count_name_change();

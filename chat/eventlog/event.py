@@ -64,4 +64,9 @@ def event_notification(event: Event) -> Notification:
 
 def event_array(events: Iterable[Event]) -> bytes:
     """The events' finished JSON as an array."""
-    return b"[" + b",".join(map(event_frame, events)) + b"]"
+    return frame_array(map(event_frame, events))
+
+
+def frame_array(frames: Iterable[bytes]) -> bytes:
+    """Finished JSON of events as an array."""
+    return b"[" + b",".join(frames) + b"]"

@@ -15,6 +15,7 @@ from chat.eventlog.notifier import Notifier
 from chat.eventlog.reader import EventReader
 from chat.eventlog.writer import EventWriter
 from chat.realtime.connection import Backend
+from chat.realtime.latest_messages import LatestMessages
 from chat.worker import Worker
 
 
@@ -37,4 +38,5 @@ PASSWORDS = web.AppKey("PASSWORDS", Passwords)
 TOKENS = web.AppKey("TOKENS", Tokens)
 WRITER = web.AppKey("WRITER", EventWriter)
 SLASH_COMMANDS = web.AppKey("SLASH_COMMANDS", SlashCommands)
+LATEST_MESSAGES = web.AppKey("LATEST_MESSAGES", LatestMessages)
 BACKEND = web.AppKey("BACKEND", Backend)

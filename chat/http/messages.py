@@ -18,13 +18,13 @@ EVENTS_LIMIT = PageLimit(default=200, maximum=1000)
 
 async def list_messages(request: web.Request, identity: Identity) -> web.Response:
     """200: messages, oldest first; the latest 50 unless asked otherwise."""
-    page = await request.app[app_keys.READER].page(
-        identity.user_id,
-        room_id(request),
-        before=int_query(request, "before"),
-        after=int_query(request, "after"),
-        limit=page_limit(request, MESSAGES_LIMIT),
-    )
+    room, limit = room_id(request), page_limit(request, MESSAGES_LIMIT)
+    before, after = int_query(request, "before"), int_query(request, "after")
+    if before is None and after is None:
+        page = await request.app[app_keys.LATEST_MESSAGES].page(identity.user_id, room, limit=limit)
+    else:
+        reader = request.app[app_keys.READER]
+        page = await reader.page(identity.user_id, room, before=before, after=after, limit=limit)
     return encoded_response(page)
 
 

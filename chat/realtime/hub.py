@@ -12,6 +12,7 @@ So whatever delivers (notification, gap fill, poll, replay) may do it late, twic
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 from chat.protocol.frames import FrameType
 from chat.protocol.notifications import Notification
@@ -20,6 +21,16 @@ from chat.realtime.websocket_frames import text_frame
 
 REORDER_WAIT_S = 0.05  # two processes overtake one another in normal running; that is over sooner than this
 REORDER_BUFFER_EVENTS = 1_000  # events that a room holds back while it waits for a gap; the rest is read again
+
+
+class Follower(Protocol):
+    """What follows a room beside its subscribers, from event to event."""
+
+    def on_event(self, notification: Notification, /) -> None:
+        """Take the room's next event."""
+
+    def on_forgotten(self) -> None:
+        """The room is forgotten, and no more events come."""
 
 
 class _Outgoing:
@@ -45,7 +56,7 @@ class _RoomChannel:
     A connection may open ten thousand of these in one tick, so what few of them need is not made for all.
     """
 
-    __slots__ = ("opened_at_seq", "outgoing", "plain", "reorder_buffer", "reorder_timer", "seq", "v2")
+    __slots__ = ("follower", "opened_at_seq", "outgoing", "plain", "reorder_buffer", "reorder_timer", "seq", "v2")
 
     def __init__(self, seq: int) -> None:
         self.opened_at_seq = self.seq = seq
@@ -54,6 +65,7 @@ class _RoomChannel:
         self.outgoing: _Outgoing | None = None
         self.reorder_buffer: dict[int, Notification] | None = None
         self.reorder_timer: asyncio.TimerHandle | None = None
+        self.follower: Follower | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -119,6 +131,11 @@ class Hub:
         if channel := self._channels.get(room_id):
             channel.v2.discard(subscriber)
             self._forget_if_empty(room_id, channel)
+
+    def follow(self, room_id: int, follower: Follower | None) -> None:
+        """Give a live room's events to a follower, too, in the place of the one before; None: to nobody."""
+        if channel := self._channels.get(room_id):
+            channel.follower = follower
 
     def _open(self, room_id: int, seq: int) -> _RoomChannel:
         channel = self._channels.get(room_id)
@@ -202,6 +219,8 @@ class Hub:
         self._flush_channel(channel)
         if channel.reorder_timer is not None:
             channel.reorder_timer.cancel()
+        if channel.follower is not None:
+            channel.follower.on_forgotten()
 
     def _forget_if_empty(self, room_id: int, channel: _RoomChannel) -> None:
         if channel.is_empty and self._channels.get(room_id) is channel:
@@ -240,6 +259,8 @@ class Hub:
         """Send the room's next event. A join is the first that a new member's connections get, a leave the last."""
         room_id, _, kind, frame, subjects = notification
         channel.seq += 1
+        if channel.follower is not None:
+            channel.follower.on_event(notification)
         for user_id, is_member in subjects:
             if is_member:
                 self._on_joined(user_id, room_id, channel)
