@@ -22,7 +22,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from chat.aio import being_cancelled
 from chat.db.errors import Unreachable, translate_error
 from chat.db.rows import Row, check_columns, row_mapping
-from chat.db.statements import prepare_sql
+from chat.db.statements import bind_params, prepare_sql
 
 Value = TypeVar("Value")
 
@@ -251,7 +251,7 @@ class Connection:
                 if not uses & (uses - 1):  # 0, or a power of two
                     await self._cursor.execute(f'DEALLOCATE "{statement}"; {prepare}' if uses else prepare)
                 self._uses[statement] = uses + 1
-            await self._cursor.execute(executes, params)
+            await self._cursor.execute(executes, bind_params(params))
             return await self._cursor.fetchall() if fetch and self._cursor.description else []
         except asyncio.CancelledError as error:
             if being_cancelled():

@@ -3,6 +3,7 @@
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 
 def data_folder(name: str) -> Path:
@@ -43,3 +44,18 @@ def prepare_sql(name: str) -> tuple[dict[str, str], str]:
         prepares[f"{name} {number}"] = f'PREPARE "{name} {number}" AS {text.replace("%%", "%")}'
         executes.append(f'EXECUTE "{name} {number}"' + (f" ({arguments})" if arguments else ""))
     return prepares, "; ".join(executes)
+
+
+def bind_params(params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters with lists of whole numbers (and None) in PostgreSQL's own text form of an array.
+
+    psycopg2 would adapt element by element and PostgreSQL parse each as an expression: with 8 numbers 19 µs and 20 µs
+    more than this.
+    """
+    return {name: _array_text(value) if type(value) is list else value for name, value in params.items()}
+
+
+def _array_text(values: list[Any]) -> Any:
+    if all(type(value) is int or value is None for value in values):
+        return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+    return values

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from weakref import WeakSet
 
 from aiohttp import web
 
@@ -18,7 +19,12 @@ def limit_unacknowledged_sends(transport: asyncio.BaseTransport) -> None:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_S * 1000)
 
 
+_limited: WeakSet[asyncio.Transport] = WeakSet()  # once a connection: the system call is a twentieth of a short answer
+
+
 async def on_response_prepare(request: web.Request, _: web.StreamResponse) -> None:
     """A signal before each answer."""
-    if request.transport is not None:
-        limit_unacknowledged_sends(request.transport)
+    transport = request.transport
+    if transport is not None and transport not in _limited:
+        limit_unacknowledged_sends(transport)
+        _limited.add(transport)
