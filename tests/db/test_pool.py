@@ -102,6 +102,29 @@ async def test_a_value_of_another_type_is_refused(db: Database, sql: None) -> No
         await db.fetch_value("SELECT 'one'", int)
 
 
+async def test_lists_arrive_as_arrays(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = {
+        "numbers": [3, -(2**63), 2**63 - 1, None],
+        "nothing": [],
+        "texts": ["a,b", '"', "{}", "NULL", "\\", None],
+        "facts": [True, False],
+    }
+
+    class Arrays(NamedTuple):
+        numbers: list[int | None]
+        nothing: list[int]
+        texts: list[str | None]
+        facts: list[bool]
+
+    query = (
+        "SELECT %(numbers)s::bigint[] AS numbers, %(nothing)s::bigint[] AS nothing, %(texts)s::text[] AS texts, "
+        "%(facts)s::boolean[] AS facts"
+    )
+    monkeypatch.setattr(statements, "statement", lambda name: query)
+    found = await db.fetch_one("arrays of all types", Arrays, **arrays)
+    assert found is not None and found._asdict() == arrays
+
+
 async def test_a_parameter_may_have_the_name_of_an_argument(db: Database, sql: None) -> None:
     assert await db.fetch_value("VALUES (%(name)s::text || %(row)s::text)", str, name="a", row="b") == "ab"
 
