@@ -23,6 +23,7 @@ from chat.db.rows import row_mapping
 from chat.errors import NotFound, Unavailable
 from chat.eventlog import reader
 from chat.eventlog.event import Event, EventKind, event_array, event_notification
+from chat.eventlog.notifier import Notifier
 from chat.eventlog.reader import NAMES_SETTLE_S, EventReader
 from chat.http import app_keys
 from chat.protocol.notifications import Notification, encode_notifications
@@ -34,6 +35,7 @@ from chat.realtime.subscriber import Subscriber
 from tests.support.client import Person, WebsocketClient
 from tests.support.fake_transport import FakeTransport
 from tests.support.names import unique
+from tests.support.recording_broker import RecordingBroker
 from tests.support.sample_events import ALICE, AT, BOB
 from tests.support.server import InProcessServer
 from tests.support.standing_clock import StandingClock, on_standing_clock
@@ -178,10 +180,10 @@ class Process:
 
     def __init__(self, db: PostgreSQL) -> None:
         self.hub = Hub()
-        nowhere: Any = SimpleNamespace(subscribe=lambda handler: None)
+        self.broker = RecordingBroker()
         tokens: Any = SimpleNamespace(epoch=db.now.epoch)
         log: Any = db
-        self.relay = Relay(log, nowhere, self.hub, tokens)
+        self.relay = Relay(log, Notifier(self.broker), self.hub, tokens)
         self.memory = LatestMessages(log, EventReader(log), self.hub, tokens, limit_bytes=4_000)
         self.tokens = tokens
         self.notifications: list[Notification] = []
@@ -310,12 +312,12 @@ class MemoryMachine(RuleBasedStateMachine):
         waiting = self.processes[process].notifications
         if waiting:
             found = waiting[which % len(waiting)] if again else waiting.pop(which % len(waiting))
-            self.do(lambda: self.processes[process].relay.on_notifications(encode_notifications([found])))
+            self.do(lambda: self.processes[process].broker.receive(encode_notifications([found])))
 
     @rule(process=st.integers(0, 1))
     def deliver_all(self, process: int) -> None:
         waiting = self.processes[process].notifications
-        self.do(lambda: self.processes[process].relay.on_notifications(encode_notifications(waiting)))
+        self.do(lambda: self.processes[process].broker.receive(encode_notifications(waiting)))
         waiting.clear()
 
     @rule(process=st.integers(0, 1), which=st.integers(0, 9), does=SELDOM)
