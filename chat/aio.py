@@ -6,11 +6,13 @@ connection is lost. On each CancelledError ask `being_cancelled()`: re-raise if 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CANCEL_RETRY_S = 0.1
 RESTART_S = 1.0  # before a background loop that failed is started again
@@ -30,6 +32,22 @@ async def cancel_and_wait(tasks: Iterable["asyncio.Task[Any]"]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=CANCEL_RETRY_S)
+
+
+async def within(seconds: float, doing: Coroutine[Any, Any, T]) -> T:
+    """Await with a time limit, even if the coroutine ignores its cancellation: aiormq's calls may wait for room in the
+    very queue of frames that is stuck. Raises TimeoutError, and ConnectionError if the library has cancelled it."""
+    task = asyncio.ensure_future(doing)
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may await it any more
+    try:
+        done, _ = await asyncio.wait([task], timeout=seconds)
+    finally:
+        task.cancel()
+    if not done:
+        raise TimeoutError
+    if task.cancelled():
+        raise ConnectionError("A call of a library was cancelled from inside.")
+    return task.result()
 
 
 @asynccontextmanager

@@ -3,14 +3,14 @@
 `RabbitBroker` in rabbitmq.py speaks to RabbitMQ, `MemoryBroker` in memory.py stays inside one process
 (`AMQP_URL=memory:`); factory.py chooses. Both carry two kinds of traffic:
 
-    publish / subscribe   to every other process: fast, at most once, never waited for. The relay finds in
-                          PostgreSQL what a process has missed.
+    publish / subscribe   to the other processes, or to those that follow a topic: fast, at most once, never waited
+                          for. The relay finds in PostgreSQL what a process has missed.
     enqueue / consume     through a named queue to one of its consumers: confirmed, and acked when handled.
 
 A bot declares the queues between it and the server, with the properties that it likes; the server uses what is there.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple, Protocol
 
 REQUEUE_DELAY_S = 1.0  # before a message that could not be handled goes back to its queue
@@ -41,8 +41,14 @@ class Broker(Protocol):
     def subscribe(self, handler: EventHandler) -> None:
         """Pass every published body to `handler`, in order, also those of this process. `handler` must not block."""
 
-    def publish(self, body: bytes) -> None:
-        """Send to every other process. Never waits, never fails; may be lost."""
+    def follow(self, topics: Collection[int]) -> None:
+        """From soon on, take what is published under these topics, and what is published without one."""
+
+    def publish(self, body: bytes, topics: Collection[int] = ()) -> None:
+        """Send to the other processes that follow one of the topics, or without any to all.
+
+        Never waits, never fails; may be lost.
+        """
 
     def declare(self, queue: str) -> None:
         """Keep a queue in existence: create it, durable, when it is missing. One that exists is used as it is."""

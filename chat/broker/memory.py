@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Collection
 
 from chat.broker.base import REQUEUE_DELAY_S, Consumer, EventHandler, QueueMessage
 from chat.errors import OutcomeUnknown, Unavailable
@@ -29,7 +30,10 @@ class MemoryBroker:
     def subscribe(self, handler: EventHandler) -> None:
         """Do nothing: nothing comes from elsewhere."""
 
-    def publish(self, body: bytes) -> None:
+    def follow(self, topics: Collection[int]) -> None:
+        """Do nothing: nothing comes from elsewhere."""
+
+    def publish(self, body: bytes, topics: Collection[int] = ()) -> None:
         """Do nothing: there is no other process."""
 
     def declare(self, queue: str) -> None:

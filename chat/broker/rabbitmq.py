@@ -1,9 +1,10 @@
 """`Broker` on RabbitMQ. The only module that knows aiormq. See base.py.
 
-The exchange chat.events (fanout) carries what is published, the default exchange the messages of the queues.
+The exchange chat.topics (direct) carries what is published, the default exchange the messages of the queues.
 
     _reconnect_loop   keeps the connection and its channels: when one of them dies, all are made anew
     _publish_loop     sends what is published, as long as the connection lives
+    _follow_loop      binds this process's queue to the topics that it follows, as long as the connection lives
     _consume_loop     one for each queue that is consumed, as long as the connection lives; looks for the queue once a
                       second while it is missing
 """
@@ -13,21 +14,22 @@ import logging
 import random
 import secrets
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Collection
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import aiormq
 from aiormq import spec
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
-from chat.aio import being_cancelled, cancel_and_wait
+from chat.aio import cancel_and_wait, within
 from chat.broker.base import REQUEUE_DELAY_S, Consumer, EventHandler, QueueMessage
 from chat.errors import OutcomeUnknown, Unavailable
 
 log = logging.getLogger(__name__)
 
-EVENTS_EXCHANGE = "chat.events"
+EVENTS_EXCHANGE = "chat.topics"
+EVERYBODY = "everybody"  # the routing key of what has no topic
 MAX_UNSENT_BYTES = 1 << 20  # of events; beyond that they are dropped, so that memory stays flat while the broker hangs
 DRAIN_BYTES = 64 * 1024  # of events that go to the socket before waiting until it has taken them
 BEACON_TIMEOUT_S = 2.0
@@ -46,8 +48,6 @@ PREFETCH = 16  # messages taken from a queue and not yet handled
 PERSISTENT = 2  # the delivery mode of a message that survives a restart of the broker in a durable queue
 
 BROKER_ERRORS = (aiormq.AMQPError, OSError, TimeoutError, RuntimeError)  # what a dying connection raises
-
-T = TypeVar("T")
 
 
 class _ConsumerCheck(NamedTuple):
@@ -70,7 +70,9 @@ class RabbitBroker:
         self._connection: AbstractConnection | None = None
         self._queue_channel: AbstractChannel | None = None
         self._sender_id = secrets.token_hex(8)  # of this process, by which it knows its own events
-        self._unsent: deque[bytes] = deque()
+        self._topics: frozenset[int] = frozenset()
+        self._topics_changed = asyncio.Event()
+        self._unsent: deque[tuple[bytes, list[str]]] = deque()  # with their routing keys
         self._unsent_bytes = 0
         self._has_unsent = asyncio.Event()
         self._peer_heard_at = 0.0  # in the loop's seconds
@@ -99,9 +101,14 @@ class RabbitBroker:
     def subscribe(self, handler: EventHandler) -> None:
         self._subscribers.append(handler)
 
-    def publish(self, body: bytes) -> None:
+    def follow(self, topics: Collection[int]) -> None:
+        if topics != self._topics:
+            self._topics = frozenset(topics)
+            self._topics_changed.set()
+
+    def publish(self, body: bytes, topics: Collection[int] = ()) -> None:
         if self.up and self._has_peers() and self._unsent_bytes + len(body) <= MAX_UNSENT_BYTES:
-            self._unsent.append(body)
+            self._unsent.append((body, [*map(str, topics)] or [EVERYBODY]))
             self._unsent_bytes += len(body)
             self._has_unsent.set()
 
@@ -130,23 +137,16 @@ class RabbitBroker:
             correlation_id=message.correlation_id,
             expiration=str(round(expires_s * 1000)),
         )
+        publishing = self._queue_channel.basic_publish(
+            message.body, routing_key=self._prefix + queue, properties=properties, mandatory=True
+        )
         try:
-            await self._queue_channel.basic_publish(
-                message.body,
-                routing_key=self._prefix + queue,
-                properties=properties,
-                mandatory=True,
-                timeout=ENQUEUE_TIMEOUT_S,
-            )
+            await within(ENQUEUE_TIMEOUT_S, publishing)
         except aiormq.DeliveryError:  # returned or refused by the broker
             await self._declare_queues(connection)  # if this one was deleted, the next attempt finds it
             raise Unavailable("No bot listens to this command. Try again later.") from None
         except BROKER_ERRORS as error:
             raise OutcomeUnknown("The broker did not confirm this. Repeat it with the same requestId.") from error
-        except asyncio.CancelledError:
-            if being_cancelled():
-                raise
-            raise OutcomeUnknown("The broker did not confirm this. Repeat it with the same requestId.") from None
 
     def _require_connection(self) -> AbstractConnection:
         if self._connection is None or not self.up:
@@ -161,25 +161,44 @@ class RabbitBroker:
 
     async def _publish_loop(self, channel: AbstractChannel) -> None:
         """Send what is published. Events need no confirms: the poll finds what a lost one would have told."""
-        properties = spec.Basic.Properties(delivery_mode=1, app_id=self._sender_id, message_id="event")
         undrained = 0
         while True:
             await self._has_unsent.wait()
             while self._unsent:
-                body = self._unsent.popleft()
+                body, (routing_key, *others) = self._unsent.popleft()
                 self._unsent_bytes -= len(body)
                 undrained += len(body)
                 drains = undrained > DRAIN_BYTES
+                headers: dict[str, Any] = (
+                    {"BCC": others} if others else {}
+                )  # further routing keys; a queue gets one copy
+                properties = spec.Basic.Properties(
+                    delivery_mode=1, app_id=self._sender_id, message_id="event", headers=headers
+                )
                 await channel.basic_publish(  # type: ignore[call-arg]  # `wait` is missing in their abstract class
-                    body, exchange=self._exchange, properties=properties, wait=drains
+                    body, exchange=self._exchange, routing_key=routing_key, properties=properties, wait=drains
                 )
                 undrained = 0 if drains else undrained
             self._has_unsent.clear()
 
-    async def _consume_events(self, channel: AbstractChannel) -> None:
+    async def _follow_loop(self, channel: AbstractChannel, queue: str) -> None:
+        """Bind the queue to the topics that are followed. What comes in between is lost, and found by the poll."""
+        bound: set[int] = set()
+        while True:
+            self._topics_changed.clear()
+            for topic in self._topics - bound:
+                await channel.queue_bind(queue, self._exchange, str(topic), timeout=SETUP_TIMEOUT_S)
+                bound.add(topic)
+            for topic in bound - self._topics:
+                await channel.queue_unbind(queue, self._exchange, str(topic), timeout=SETUP_TIMEOUT_S)
+                bound.discard(topic)
+            await self._topics_changed.wait()
+
+    async def _consume_events(self, channel: AbstractChannel) -> str:
+        """Consume a queue of this process's own, which gets what has no topic. Return its name."""
         declared = await channel.queue_declare(exclusive=True, timeout=SETUP_TIMEOUT_S)
         name = declared.queue or ""
-        await channel.queue_bind(name, self._exchange, timeout=SETUP_TIMEOUT_S)
+        await channel.queue_bind(name, self._exchange, EVERYBODY, timeout=SETUP_TIMEOUT_S)
 
         def received(message: DeliveredMessage) -> None:
             if message.header.properties.app_id == self._sender_id:
@@ -190,6 +209,7 @@ class RabbitBroker:
 
         # A plain function: aiormq keeps the order only for these.
         await channel.basic_consume(name, received, no_ack=True, timeout=SETUP_TIMEOUT_S)  # type: ignore[arg-type]
+        return name
 
     # --- the connection -------------------------------------------------------------------------------
 
@@ -198,7 +218,7 @@ class RabbitBroker:
         pause, logged = RECONNECT_BACKOFF_S[0], False
         while True:
             try:
-                broken = await _within(CONNECT_TIMEOUT_S, self._connect())
+                broken = await within(CONNECT_TIMEOUT_S, self._connect())
                 pause, logged = RECONNECT_BACKOFF_S[0], False
                 self._peer_heard_at = asyncio.get_running_loop().time()  # perhaps; they have not spoken yet
                 self._set_up(await self._send_beacon())
@@ -236,36 +256,34 @@ class RabbitBroker:
         the broker confirms it."""
         assert self._queue_channel is not None
         properties = spec.Basic.Properties(delivery_mode=1, app_id=self._sender_id)
+        beacon = self._queue_channel.basic_publish(
+            b"",
+            exchange=self._exchange if self._subscribers else "",
+            routing_key=EVERYBODY if self._subscribers else NOBODY,
+            properties=properties,
+        )
         try:
-            await self._queue_channel.basic_publish(
-                b"",
-                exchange=self._exchange if self._subscribers else "",
-                routing_key=NOBODY,
-                properties=properties,
-                timeout=BEACON_TIMEOUT_S,
-            )
+            await within(BEACON_TIMEOUT_S, beacon)
         except BROKER_ERRORS as error:
             log.debug("the broker did not confirm: %r", error)
-            return False
-        except asyncio.CancelledError:
-            if being_cancelled():
-                raise
             return False
         return True
 
     async def _connect(self) -> asyncio.Event:
         """Make the connection and all channels. The returned event is set when any of them dies."""
         broken = asyncio.Event()
-        connection = self._connection = await _within(SETUP_TIMEOUT_S, aiormq.connect(self._url))
+        connection = self._connection = await within(SETUP_TIMEOUT_S, aiormq.connect(self._url))
         self._queue_channel = await self._channel(connection, broken)
         await self._queue_channel.exchange_declare(
-            self._exchange, exchange_type="fanout", durable=True, timeout=SETUP_TIMEOUT_S
+            self._exchange, exchange_type="direct", durable=True, timeout=SETUP_TIMEOUT_S
         )
-        publishing = asyncio.create_task(self._publish_loop(await self._channel(connection, broken, confirms=False)))
-        publishing.add_done_callback(lambda _: broken.set())
-        self._tasks.append(publishing)
+        loops = [self._publish_loop(await self._channel(connection, broken, confirms=False))]
         if self._subscribers:
-            await self._consume_events(await self._channel(connection, broken))
+            channel = await self._channel(connection, broken)
+            loops.append(self._follow_loop(channel, await self._consume_events(channel)))
+        for each in map(asyncio.create_task, loops):
+            each.add_done_callback(lambda _: broken.set())
+            self._tasks.append(each)
         await self._declare_queues(connection)
         for queue, consumer in self._consumers.items():
             tried = asyncio.Event()
@@ -283,7 +301,7 @@ class RabbitBroker:
         self._unsent_bytes = 0
         if connection is not None and not connection.is_closed:
             try:
-                await _within(CLOSE_TIMEOUT_S, connection.close())
+                await within(CLOSE_TIMEOUT_S, connection.close())
             except Exception as error:
                 log.debug("closing the broken connection: %r", error)
 
@@ -308,7 +326,7 @@ class RabbitBroker:
 
         for queue in self._declared:
             try:
-                await _within(SETUP_TIMEOUT_S, declare(self._prefix + queue))
+                await within(SETUP_TIMEOUT_S, declare(self._prefix + queue))
             except BROKER_ERRORS as error:
                 log.warning("the queue %s cannot be declared: %r", self._prefix + queue, error)
 
@@ -321,7 +339,7 @@ class RabbitBroker:
             return declared.consumer_count or 0
 
         try:
-            return await _within(ENQUEUE_TIMEOUT_S, count()) > 0
+            return await within(ENQUEUE_TIMEOUT_S, count()) > 0
         except BROKER_ERRORS:
             return False
 
@@ -333,8 +351,8 @@ class RabbitBroker:
         while True:
             channel: AbstractChannel | None = None
             try:
-                channel = await _within(SETUP_TIMEOUT_S, connection.channel(timeout=SETUP_TIMEOUT_S))
-                ended = await _within(SETUP_TIMEOUT_S, self._start_consumer(channel, name, consumer))
+                channel = await within(SETUP_TIMEOUT_S, connection.channel(timeout=SETUP_TIMEOUT_S))
+                ended = await within(SETUP_TIMEOUT_S, self._start_consumer(channel, name, consumer))
                 tried.set()
                 log.info("the queue %s is consumed", name)
                 logged = False
@@ -348,7 +366,7 @@ class RabbitBroker:
             tried.set()
             if channel is not None:
                 with suppress(Exception):
-                    await _within(CLOSE_TIMEOUT_S, channel.close())
+                    await within(CLOSE_TIMEOUT_S, channel.close())
             await asyncio.sleep(QUEUE_RETRY_S)
             await self._declare_queues(connection)
 
@@ -385,28 +403,12 @@ class RabbitBroker:
             log.debug("a message could not be acked: %r", error)
 
 
-async def _within(seconds: float, doing: Coroutine[Any, Any, T]) -> T:
-    """Await with a time limit, even if the coroutine ignores its cancellation: aiormq's calls may wait for room in the
-    very queue of frames that is stuck. Raises TimeoutError, and ConnectionError if aiormq has cancelled the call."""
-    task = asyncio.ensure_future(doing)
-    task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may await it any more
-    try:
-        done, _ = await asyncio.wait([task], timeout=seconds)
-    finally:
-        task.cancel()
-    if not done:
-        raise TimeoutError
-    if task.cancelled():
-        raise ConnectionError("aiormq has cancelled the call")
-    return task.result()
-
-
 async def can_connect(url: str, timeout_s: float) -> bool:
     """Whether a connection to the URL can be made. It is closed again."""
     try:
-        connection = await _within(timeout_s, aiormq.connect(url))
+        connection = await within(timeout_s, aiormq.connect(url))
     except BROKER_ERRORS:
         return False
     with suppress(*BROKER_ERRORS):
-        await _within(CLOSE_TIMEOUT_S, connection.close())
+        await within(CLOSE_TIMEOUT_S, connection.close())
     return True

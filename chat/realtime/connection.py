@@ -52,7 +52,7 @@ BURST_SECONDS = 5  # seconds' worth of frames that may come at once
 RESUME_BURST = 1000  # resumes that may come at once: a client that comes back has one for each of its rooms
 MAX_RATE_VIOLATIONS = 100  # frames above the rate that are answered; then the connection is closed
 MAX_LARGE_HELLOS = 8  # hellos larger than that buffer which wait for their peers at the same time
-LARGE_HELLO_TURN_S = 10.0  # a hello whose peer reads so slowly no longer keeps others waiting
+LARGE_HELLO_TURN_S = 2.0  # a hello whose peer reads so slowly no longer keeps others waiting
 KERNEL_SEND_BUFFER_BYTES = 64 * 1024  # left to itself, the kernel hides megabytes from the limit
 NO_CLOSE_FRAME = 1006  # what a client's library says of a connection that ended without one
 SHUTDOWN_JITTER_S = 1.0  # connections close spread over this time at a stop, so that they do not come back all at once
@@ -115,7 +115,6 @@ class ClientConnection(WebsocketProtocol):
         self._pending_replies: list[tuple[asyncio.Future[Any], Reply]] = []
         self._replay: Replay | None = None  # while a resume is in progress: very many connections have none
         self._ended: asyncio.Future[None] | None = None  # while it is waited for
-        self._expiry = loop.call_later(identity.expires_at - time.time(), self.close, CloseCode.SESSION_OVER)
 
     def __str__(self) -> str:
         return f"user {self.identity.user_id}"
@@ -130,6 +129,8 @@ class ClientConnection(WebsocketProtocol):
             speaks_v2=self.speaks_v2,
             buffer_limit_bytes=self.backend.settings.send_buffer_limit_bytes,
         )
+        lasts_s = self.identity.expires_at - time.time()
+        self._expiry = asyncio.get_running_loop().call_later(lasts_s, self.close, CloseCode.SESSION_OVER)
         self.backend.connections.add(self)
         self.backend.hub.connect(self.subscriber)
         log.debug("%s has connected (%s)", self, "chat.v2" if self.speaks_v2 else "plain")
@@ -166,6 +167,8 @@ class ClientConnection(WebsocketProtocol):
         self.backend.connections.discard(self)
         for future, _ in self._pending_replies:
             future.remove_done_callback(self._flush_replies)
+            future.add_done_callback(_log_fault)
+        self.subscriber.close = _is_closed  # else both would wait for the garbage collector
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
         log.info("%s has disconnected (%s)", self, self.close_code or NO_CLOSE_FRAME)
@@ -355,3 +358,13 @@ class ClientConnection(WebsocketProtocol):
 
 def _error_frame(error: ChatError, request_id: str | None, room_id: int | None) -> bytes:
     return error_frame(error.code, error.text, request_id=request_id, room_id=room_id, retry_ms=error.retry_ms)
+
+
+def _log_fault(future: "asyncio.Future[Any]") -> None:
+    """Take note of how a frame went whose author is gone."""
+    if not future.cancelled() and not isinstance(error := future.exception(), ChatError | None):
+        log.error("a frame of a user who is gone failed", exc_info=error)
+
+
+def _is_closed(code: CloseCode) -> None:
+    """Close a connection that is closed."""

@@ -76,10 +76,12 @@ class Hub:
     """All connections and live rooms of this process.
 
     on_gap: called with a room's id when numbers are missing that do not come by themselves; the relay sets it
+    on_opened: called with a room's id when this process begins to follow it; the relay sets it
     """
 
     def __init__(self) -> None:
         self.on_gap: Callable[[int], object] = lambda room_id: None
+        self.on_opened: Callable[[int], object] = lambda room_id: None
         self._channels: dict[int, _RoomChannel] = {}
         self._users: dict[int, set[Subscriber]] = {}
         self._dirty: list[_RoomChannel] = []  # with something to write at the end of this tick
@@ -141,6 +143,7 @@ class Hub:
         channel = self._channels.get(room_id)
         if channel is None:
             channel = self._channels[room_id] = _RoomChannel(seq)
+            self.on_opened(room_id)
         return channel
 
     def _stop_listening(self, membership: Membership) -> None:
@@ -192,7 +195,7 @@ class Hub:
         if channel is None:
             if seq is None or not any(subject.user_id in self._users for subject in subjects):
                 return
-            channel = self._channels[room_id] = _RoomChannel(seq - 1)  # the user may have joined it elsewhere
+            channel = self._open(room_id, seq - 1)  # the user may have joined it elsewhere
         if seq is None:
             self._queue_frame(channel, kind, frame)
         elif seq == channel.seq + 1:

@@ -51,7 +51,9 @@ class Relay:
         self._gap_fill_lock = asyncio.Lock()  # one at a time: the poll keeps a connection to itself
         self._polled_at = asyncio.get_running_loop().time()
         self.database_down = False  # as the last poll found it
+        self._notifier = notifier
         notifier.subscribe(hub.deliver)
+        hub.on_opened = notifier.follow_also
         hub.on_gap = self.fill_gap
 
     def fill_gap(self, room_id: int) -> "asyncio.Task[None]":
@@ -110,6 +112,7 @@ class Relay:
 
     async def _find_rooms_out_of_sync(self) -> None:
         room_ids, seqs = self._hub.positions()
+        self._notifier.follow(room_ids)
         hub_seqs = dict(zip(room_ids, seqs, strict=True))
         rows: list[_RoomPosition] = []
         for first in range(0, len(room_ids), POLL_ROOMS):

@@ -13,6 +13,7 @@ from chat.realtime.websocket_frames import PING_FRAME, FrameError, FrameReader, 
 log = logging.getLogger(__name__)
 
 NORMAL_CLOSURE = 1000  # the answer to a close without a code
+MAX_MESSAGES_A_TURN = 200  # of one peer; they take a millisecond
 CLOSE_TIMEOUT_S = 2.0  # a peer answers a close within this time, or is disconnected
 
 
@@ -31,6 +32,7 @@ class WebsocketProtocol(asyncio.Protocol):
         "_pinged_at",
         "_reader",
         "_received_data",
+        "_waits_for_peer",
         "close_code",
         "transport",
     )
@@ -43,6 +45,7 @@ class WebsocketProtocol(asyncio.Protocol):
         self._received_data = True  # since the last look of the keepalive
         self._pinged_at: float | None = None  # if nothing came since
         self._is_writing_paused = False
+        self._waits_for_peer = False  # to read the pongs that it has asked for
         self._drained: asyncio.Future[None] | None = None  # while it is waited for
         self._close_timer: asyncio.TimerHandle | None = None  # once closing
         self.close_code: int | None = None
@@ -85,9 +88,8 @@ class WebsocketProtocol(asyncio.Protocol):
             self.read_on()  # up to the peer's close frame
 
     def read_on(self) -> None:
-        """Handle what has come meanwhile, and read again."""
-        self._handle_messages()
-        if not self.transport.is_closing() and self._may_handle():
+        """Handle what has come meanwhile, and read again when all of it is handled."""
+        if self._handle_messages() and not self.transport.is_closing():
             self.transport.resume_reading()  # does nothing where reading is not paused
 
     async def drain(self) -> None:
@@ -122,7 +124,8 @@ class WebsocketProtocol(asyncio.Protocol):
         self._received_data = True
         if not self._is_broken:
             self._reader.feed(data)
-            self._handle_messages()
+            if not self._handle_messages() and not self.transport.is_closing():
+                self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         if self.transport.get_write_buffer_size():  # a peer that does not read: nothing else would free its buffer
@@ -134,13 +137,14 @@ class WebsocketProtocol(asyncio.Protocol):
             self._close_timer.cancel()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+        self._reader = FrameReader(0)  # what is half read may be large, and a command may hold this object for a while
         self.on_closed()
 
     def pause_writing(self) -> None:
         self._is_writing_paused = True
 
     def resume_writing(self) -> None:
-        self._is_writing_paused = False
+        self._is_writing_paused = self._waits_for_peer = False
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self.read_on()
@@ -148,29 +152,36 @@ class WebsocketProtocol(asyncio.Protocol):
     # --- frames ---------------------------------------------------------------------------------------
 
     def _may_handle(self) -> bool:
-        return self.is_closing or self.is_ready()
+        return self.is_closing or (self.is_ready() and not self._waits_for_peer)
 
-    def _handle_messages(self) -> None:
+    def _handle_messages(self) -> bool:
+        """Handle what has come. Return whether more may come.
+
+        It may not while a text has to wait or a peer that sends pings does not read, nor when there is too much for one
+        turn of the loop.
+        """
         try:
-            while self._may_handle():
+            for _ in range(MAX_MESSAGES_A_TURN):
+                if not self._may_handle():
+                    return False
                 message = None if self._is_broken else self._reader.read()
                 if message is None:
-                    return
+                    return True
                 if message.opcode is Opcode.CLOSE:
-                    return self._answer_close(message.payload)
-                if self.is_closing:
+                    self._answer_close(message.payload)
+                elif self.is_closing:
                     continue
-                if message.opcode is Opcode.TEXT:
+                elif message.opcode is Opcode.TEXT:
                     self.on_text(message.payload)
                 elif message.opcode is Opcode.PING:
                     self.write(pong_frame(message.payload))
-                    if self._is_writing_paused:  # a peer that sends pings and does not read
-                        break
+                    self._waits_for_peer = self._is_writing_paused
         except FrameError as error:
             self._is_broken = True
-            return self.close(error.code)
-        if not self.transport.is_closing():
-            self.transport.pause_reading()
+            self.close(error.code)
+            return True
+        asyncio.get_running_loop().call_soon(self.read_on)  # the others have their turn first
+        return False
 
     def _answer_close(self, payload: bytes) -> None:
         if not self.is_closing:

@@ -275,6 +275,37 @@ async def at_once(call: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
+async def test_a_process_gets_the_topics_that_it_follows_once_and_what_has_no_topic(amqp_url: str, prefix: str) -> None:
+    async with opened(amqp_url, prefix) as (broker, recorder):
+        recorder.peer.follow({1, 2, 3})
+        recorder.peer.follow({1, 2})
+        async with asyncio.timeout(10):
+            while b"both" not in recorder.peer_events:  # until it is bound
+                broker.publish(b"both", {2, 1})
+                await asyncio.sleep(0.01)
+        recorder.peer_events.clear()
+        broker.publish(b"of others", {3, 4})
+        broker.publish(b"one", {1})
+        broker.publish(b"both, once", {1, 2, 5})
+        broker.publish(b"for all")
+        await eventually(lambda: b"for all" in recorder.peer_events)
+        assert [body for body in recorder.peer_events if body != b"both"] == [b"one", b"both, once", b"for all"]
+
+
+async def test_topics_are_followed_again_after_a_broken_connection(
+    amqp_url: str, prefix: str, proxy: Proxy, quick: None
+) -> None:
+    async with opened(proxy.instead_of(amqp_url), prefix) as (broker, recorder):
+        broker.follow({7})
+        for number in range(3):
+            mark = b"%d" % number
+            async with asyncio.timeout(10):
+                while mark not in recorder.events:
+                    recorder.peer.publish(mark, {7})
+                    await asyncio.sleep(0.02)
+            proxy.cut()
+
+
 async def test_a_process_publishes_as_long_as_it_hears_another(
     amqp_url: str, prefix: str, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import dataclasses
+import gc
 import json
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,6 +21,7 @@ from tests.support.client import GENERAL, Chat, Person
 from tests.support.names import unique
 from tests.support.server import InProcessServer, serving
 from tests.support.waiting import PATIENCE_S, eventually
+from tests.support.websocket_bytes import Opcode, RawWebsocket, client_frame, text_frame, upgrade_request
 
 # --- the upgrade --------------------------------------------------------------------------------------
 
@@ -370,3 +373,62 @@ async def test_many_connections_of_one_user_get_the_same(alice: Person) -> None:
     for client in clients:
         await eventually(lambda client: len(client.seqs(room)) == 21, client)
         assert client.seqs(room) == list(range(1, 22))
+
+
+# --- what stays when a client has gone ------------------------------------------------------------------
+
+
+def port_of(chat: Chat) -> int:
+    return int(chat.base_url.rsplit(":", 1)[1])
+
+
+def alive() -> int:
+    """The connections that exist."""
+    return sum(type(each) is ClientConnection for each in gc.get_objects())
+
+
+async def test_nothing_stays_of_a_client_that_goes_before_the_upgrade_is_done(
+    chat: InProcessServer, alice: Person
+) -> None:
+    gc.collect()
+    before = alive()
+    for _ in range(50):
+        _, writer = await asyncio.open_connection("127.0.0.1", port_of(chat))
+        writer.write(upgrade_request(token=alice.token))
+        writer.transport.abort()
+    await alice.gets("/v1/users/me")  # it has been read by now
+    await eventually(lambda: gc.collect() >= 0 and alive() == before)
+
+
+async def test_a_connection_that_has_ended_does_not_wait_for_the_garbage_collector(
+    chat: InProcessServer, alice: Person
+) -> None:
+    connections = chat.app[keys.BACKEND].connections
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        async with RawWebsocket.connect(port_of(chat), upgrade_request(token=alice.token)) as socket:
+            await socket.receive()
+            await socket.send(client_frame(Opcode.TEXT, b"x" * 60_000, fin=False))
+            assert any(each.identity.user_id == alice.id for each in connections)
+        await eventually(lambda: alive() == before)
+    finally:
+        gc.enable()
+
+
+async def test_a_refusal_of_a_client_that_has_gone_is_no_fault_of_the_server(
+    chat: InProcessServer, alice: Person, bob: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = await bob.creates()
+    markers = [text_frame({"type": 17, "chatroomId": room, "messageNo": 1}) for _ in range(20)]
+    with caplog.at_level(logging.ERROR):
+        for _ in range(10):
+            async with RawWebsocket.connect(port_of(chat), upgrade_request(token=alice.token)) as socket:
+                await socket.receive()
+                await socket.send(b"".join(markers))
+        client = await alice.connects()
+        await client.send({"type": 17, "chatroomId": room, "messageNo": 1})
+        await client.errs("not_a_member")
+        gc.collect()
+    assert caplog.records == []

@@ -1,5 +1,7 @@
 """A broker that keeps what is published, and delivers what the test says."""
 
+from collections.abc import Collection
+
 from chat.broker.base import EventHandler
 from chat.broker.memory import MemoryBroker
 
@@ -12,7 +14,7 @@ class RecordingBroker(MemoryBroker):
         self.published: list[bytes] = []
         self._handlers: list[EventHandler] = []
 
-    def publish(self, body: bytes) -> None:
+    def publish(self, body: bytes, topics: Collection[int] = ()) -> None:
         self.published.append(body)
 
     def subscribe(self, handler: EventHandler) -> None:
