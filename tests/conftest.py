@@ -18,12 +18,12 @@ from tests.support.stock_service import StockService
 hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine is no counter-example
 hypothesis.settings.load_profile("suite")
 
-MARKERS_BY_FIXTURE = {"browser": "browser", "services": "faults"}
+MARKERS_BY_FIXTURE = {"browser": "browser", "services": "faults", "proxy": "slow", "short_timeouts": "slow"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests whose fixtures need a browser or services of their own."""
+    """Mark the tests whose fixtures need a browser, services of their own, or a network that fails."""
     for item in items:
         for fixture, marker in MARKERS_BY_FIXTURE.items():
             if fixture in getattr(item, "fixturenames", ()):

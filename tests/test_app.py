@@ -126,6 +126,7 @@ async def test_a_socket_ends_when_its_token_expires(database_url: str) -> None:
         assert await client.closed() == 4001
 
 
+@pytest.mark.slow
 async def test_a_peer_that_does_not_answer_pings_is_dropped(database_url: str) -> None:
     async with serving(settings_for(database_url, ping_interval_s=0.2, ping_timeout_s=1.0)) as chat:
         alice = await chat.sign_up("alice")

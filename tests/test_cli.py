@@ -211,6 +211,7 @@ def two(database_url: str) -> config.Settings:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_run_starts_server_and_bot_and_ends_both(two: config.Settings, number: signal.Signals) -> None:
     async with process("run", two) as running:
@@ -224,6 +225,7 @@ async def test_run_starts_server_and_bot_and_ends_both(two: config.Settings, num
     assert "Traceback" not in "".join(running.lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dies", ["serve", "bot"])
 async def test_run_ends_when_one_of_them_dies(two: config.Settings, dies: str) -> None:
     async with process("run", two) as running:
@@ -274,6 +276,7 @@ async def test_a_child_that_does_not_stop_is_killed(database_url: str) -> None:
     assert not Path(f"/proc/{child}").exists()
 
 
+@pytest.mark.slow
 async def test_with_the_memory_broker_run_starts_the_server_alone(database_url: str) -> None:
     async with process("run", settings_for(database_url, amqp_url="memory:")) as running:
         assert commands(running).keys() == {"serve"}
@@ -328,6 +331,7 @@ async def one_client_of_each(running: Process, person: Person, stack: AsyncExitS
     return found
 
 
+@pytest.mark.slow
 async def test_two_workers_share_the_port_and_their_clients_hear_each_other(shared: config.Settings) -> None:
     async with listening("run", shared) as running, AsyncExitStack() as stack:
         chat = await stack.enter_async_context(running.client())
@@ -357,6 +361,7 @@ async def test_serve_starts_workers_and_no_bot(shared: config.Settings) -> None:
         assert await running.ended() == 0
 
 
+@pytest.mark.slow
 async def test_a_killed_worker_comes_back_and_its_clients_resume(shared: config.Settings) -> None:
     async with listening("run", shared) as running, AsyncExitStack() as stack:
         chat = await stack.enter_async_context(running.client())
@@ -440,6 +445,7 @@ async def test_a_stop_ends_the_wait_for_a_restart(shared: config.Settings) -> No
         assert await running.ended() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)])
 async def test_all_workers_drain_when_their_supervisor_stops(
     shared: config.Settings, number: signal.Signals, status: int
@@ -457,6 +463,7 @@ async def test_all_workers_drain_when_their_supervisor_stops(
     assert "Traceback" not in "".join(running.lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "first", "second"), [("run", 2, 2), ("serve", 2, 1), ("serve", 1, 2)])
 async def test_a_second_server_does_not_share_a_port(
     shared: config.Settings, command: str, first: int, second: int
@@ -543,6 +550,7 @@ async def test_several_workers_take_the_next_port_together(shared: config.Settin
                 assert {each["pid"] for each in listed.values()} < set(children(run.process.pid))
 
 
+@pytest.mark.slow
 async def test_a_default_port_that_is_taken_during_the_start_makes_way_for_the_next(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -558,6 +566,7 @@ async def test_a_default_port_that_is_taken_during_the_start_makes_way_for_the_n
             assert (await chat.asks("GET", "/health/ready"))["database"] == "ok"
 
 
+@pytest.mark.slow
 async def test_a_port_that_the_user_set_makes_no_way_for_another(database_url: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -32,6 +32,7 @@ def pattern(route: web.RouteDef) -> re.Pattern[str]:
     return re.compile(re.sub(r"\{\w+(?::([^{}]*(?:\{[^{}]*\})?[^{}]*))?\}", lambda hit: hit[1] or "[^/]+", route.path))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not NEWMAN.exists(), reason="newman is not installed: run tools/newman, which needs node and npm")
 async def test_newman_finds_nothing_wrong(chat: Chat) -> None:
     newman = await asyncio.create_subprocess_exec(

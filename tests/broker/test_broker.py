@@ -82,7 +82,7 @@ async def proxy(amqp_url: str) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "BEACON_TIMEOUT_S",
         "BEACON_INTERVAL_S",
@@ -181,7 +181,7 @@ async def test_a_message_reaches_its_consumer(make: MakeBroker) -> None:
     assert recorder.messages == [QueueMessage(b"{}", "17"), QueueMessage(b"[]", None)]
 
 
-async def test_a_message_that_cannot_be_handled_comes_again(make: MakeBroker, quick: None) -> None:
+async def test_a_message_that_cannot_be_handled_comes_again(make: MakeBroker, short_timeouts: None) -> None:
     broker = make()
     recorder = Recorder(broker, QUEUE)
     recorder.failures = 2
@@ -191,7 +191,7 @@ async def test_a_message_that_cannot_be_handled_comes_again(make: MakeBroker, qu
     assert set(recorder.messages) == {QueueMessage(b"{}", "17")}
 
 
-async def test_a_message_that_never_can_be_handled_does_not_come_again(make: MakeBroker, quick: None) -> None:
+async def test_a_message_that_never_can_be_handled_does_not_come_again(make: MakeBroker, short_timeouts: None) -> None:
     broker = make()
     recorder = Recorder(broker, QUEUE)
     recorder.failures, recorder.error = 20, ValueError("never")  # more than are handed out at once
@@ -293,7 +293,7 @@ async def test_a_process_gets_the_topics_that_it_follows_once_and_what_has_no_to
 
 
 async def test_topics_are_followed_again_after_a_broken_connection(
-    amqp_url: str, prefix: str, proxy: Proxy, quick: None
+    amqp_url: str, prefix: str, proxy: Proxy, short_timeouts: None
 ) -> None:
     async with opened(proxy.instead_of(amqp_url), prefix) as (broker, recorder):
         broker.follow({7})
@@ -307,7 +307,7 @@ async def test_topics_are_followed_again_after_a_broken_connection(
 
 
 async def test_a_process_publishes_as_long_as_it_hears_another(
-    amqp_url: str, prefix: str, quick: None, monkeypatch: pytest.MonkeyPatch
+    amqp_url: str, prefix: str, short_timeouts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bot's broker is no such process."""
     monkeypatch.setattr(rabbitmq, "BEACON_INTERVAL_S", 0.05)
@@ -360,7 +360,7 @@ async def works(broker: RabbitBroker, recorder: PeerRecorder) -> None:
 
 @pytest.mark.parametrize("end", ["cut", "finish"])
 async def test_it_comes_back_after_a_broken_connection(
-    amqp_url: str, prefix: str, proxy: Proxy, quick: None, end: str
+    amqp_url: str, prefix: str, proxy: Proxy, short_timeouts: None, end: str
 ) -> None:
     async with opened(proxy.instead_of(amqp_url), prefix) as (broker, recorder):
         for _ in range(3):
@@ -372,7 +372,7 @@ async def test_it_comes_back_after_a_broken_connection(
 
 
 async def test_it_starts_without_rabbitmq_and_finds_it_later(
-    amqp_url: str, prefix: str, proxy: Proxy, quick: None
+    amqp_url: str, prefix: str, proxy: Proxy, short_timeouts: None
 ) -> None:
     proxy.refusing = True
     async with opened(proxy.instead_of(amqp_url), prefix) as (broker, recorder):
@@ -383,7 +383,9 @@ async def test_it_starts_without_rabbitmq_and_finds_it_later(
         await works(broker, recorder)
 
 
-async def test_it_starts_while_rabbitmq_is_frozen(amqp_url: str, prefix: str, proxy: Proxy, quick: None) -> None:
+async def test_it_starts_while_rabbitmq_is_frozen(
+    amqp_url: str, prefix: str, proxy: Proxy, short_timeouts: None
+) -> None:
     proxy.hold()
     async with opened(proxy.instead_of(amqp_url), prefix) as (broker, recorder):
         assert not broker.up
@@ -392,7 +394,7 @@ async def test_it_starts_while_rabbitmq_is_frozen(amqp_url: str, prefix: str, pr
 
 
 async def test_a_frozen_broker_is_noticed_and_nothing_piles_up(
-    amqp_url: str, prefix: str, proxy: Proxy, quick: None
+    amqp_url: str, prefix: str, proxy: Proxy, short_timeouts: None
 ) -> None:
     async with opened(proxy.instead_of(amqp_url), prefix) as (broker, recorder):
         await works(broker, recorder)
@@ -414,7 +416,7 @@ async def test_a_frozen_broker_is_noticed_and_nothing_piles_up(
 
 
 async def test_a_message_that_is_not_confirmed_may_have_been_sent(
-    amqp_url: str, prefix: str, proxy: Proxy, quick: None
+    amqp_url: str, prefix: str, proxy: Proxy, short_timeouts: None
 ) -> None:
     async with opened(proxy.instead_of(amqp_url), prefix) as (broker, recorder):
         await works(broker, recorder)
@@ -425,7 +427,9 @@ async def test_a_message_that_is_not_confirmed_may_have_been_sent(
 
 
 @pytest.mark.timing
-async def test_it_is_closed_quickly_while_frozen(amqp_url: str, prefix: str, proxy: Proxy, quick: None) -> None:
+async def test_it_is_closed_quickly_while_frozen(
+    amqp_url: str, prefix: str, proxy: Proxy, short_timeouts: None
+) -> None:
     async with opened(proxy.instead_of(amqp_url), prefix) as (broker, recorder):
         await works(broker, recorder)
         proxy.hold()
@@ -435,7 +439,9 @@ async def test_it_is_closed_quickly_while_frozen(amqp_url: str, prefix: str, pro
         assert time.monotonic() - started < 3
 
 
-async def test_a_deleted_exchange_is_made_anew(amqp_url: str, prefix: str, admin: AbstractChannel, quick: None) -> None:
+async def test_a_deleted_exchange_is_made_anew(
+    amqp_url: str, prefix: str, admin: AbstractChannel, short_timeouts: None
+) -> None:
     async with opened(amqp_url, prefix) as (broker, recorder):
         await works(broker, recorder)
         await admin.exchange_delete(prefix + rabbitmq.EVENTS_EXCHANGE)
@@ -443,7 +449,7 @@ async def test_a_deleted_exchange_is_made_anew(amqp_url: str, prefix: str, admin
 
 
 async def test_each_channel_that_dies_alone_is_replaced(
-    amqp_url: str, prefix: str, channels: list[AbstractChannel], quick: None
+    amqp_url: str, prefix: str, channels: list[AbstractChannel], short_timeouts: None
 ) -> None:
     async with opened(amqp_url, prefix) as (broker, recorder):
         killed = 0
@@ -486,7 +492,7 @@ def test_a_memory_broker_is_chosen_by_its_url() -> None:
 # --- RabbitMQ: the queues -----------------------------------------------------------------------------
 
 
-async def test_a_consumer_declares_no_queue(amqp_url: str, prefix: str, quick: None) -> None:
+async def test_a_consumer_declares_no_queue(amqp_url: str, prefix: str, short_timeouts: None) -> None:
     async with opened(amqp_url, prefix, declares=False) as (broker, _):
         assert broker.up
         assert not await broker.has_consumers(QUEUE)
@@ -497,7 +503,7 @@ async def test_a_consumer_declares_no_queue(amqp_url: str, prefix: str, quick: N
 
 @each_properties
 async def test_a_queue_that_exists_is_consumed_as_it_is(
-    amqp_url: str, prefix: str, admin: AbstractChannel, properties: dict[str, Any], quick: None
+    amqp_url: str, prefix: str, admin: AbstractChannel, properties: dict[str, Any], short_timeouts: None
 ) -> None:
     await admin.queue_declare(prefix + QUEUE, **properties)
     async with opened(amqp_url, prefix, declares=False) as (broker, recorder):
@@ -506,7 +512,7 @@ async def test_a_queue_that_exists_is_consumed_as_it_is(
 
 @each_properties
 async def test_a_queue_that_appears_later_is_found(
-    amqp_url: str, prefix: str, admin: AbstractChannel, properties: dict[str, Any], quick: None
+    amqp_url: str, prefix: str, admin: AbstractChannel, properties: dict[str, Any], short_timeouts: None
 ) -> None:
     async with opened(amqp_url, prefix, declares=False) as (broker, recorder):
         await admin.queue_declare(prefix + QUEUE, **properties)
@@ -514,7 +520,7 @@ async def test_a_queue_that_appears_later_is_found(
 
 
 async def test_a_queue_that_is_deleted_and_declared_with_other_properties_is_found_again(
-    amqp_url: str, prefix: str, admin: AbstractChannel, channels: list[AbstractChannel], quick: None
+    amqp_url: str, prefix: str, admin: AbstractChannel, channels: list[AbstractChannel], short_timeouts: None
 ) -> None:
     async with opened(amqp_url, prefix, declares=False) as (broker, recorder):
         for properties in (*PROPERTIES, PROPERTIES[0]):
@@ -525,7 +531,7 @@ async def test_a_queue_that_is_deleted_and_declared_with_other_properties_is_fou
 
 
 async def test_an_exchange_of_queues_does_not_disturb_events(
-    amqp_url: str, prefix: str, admin: AbstractChannel, quick: None
+    amqp_url: str, prefix: str, admin: AbstractChannel, short_timeouts: None
 ) -> None:
     async with opened(amqp_url, prefix, declares=False) as (broker, recorder):
         for number in range(5):
@@ -540,7 +546,7 @@ async def test_an_exchange_of_queues_does_not_disturb_events(
 
 @each_properties
 async def test_a_declared_queue_that_exists_with_other_properties_is_used_as_it_is(
-    amqp_url: str, prefix: str, admin: AbstractChannel, properties: dict[str, Any], quick: None
+    amqp_url: str, prefix: str, admin: AbstractChannel, properties: dict[str, Any], short_timeouts: None
 ) -> None:
     await admin.queue_declare(prefix + QUEUE, **properties)
     async with opened(amqp_url, prefix) as (broker, recorder):
@@ -549,7 +555,7 @@ async def test_a_declared_queue_that_exists_with_other_properties_is_used_as_it_
 
 
 async def test_a_declared_queue_is_durable_and_is_made_anew_when_it_is_deleted(
-    amqp_url: str, prefix: str, admin: AbstractChannel, quick: None
+    amqp_url: str, prefix: str, admin: AbstractChannel, short_timeouts: None
 ) -> None:
     async with opened(amqp_url, prefix) as (broker, recorder):
         await works(broker, recorder)
@@ -559,7 +565,7 @@ async def test_a_declared_queue_is_durable_and_is_made_anew_when_it_is_deleted(
 
 
 async def test_a_declared_queue_that_is_consumed_elsewhere_is_made_anew_by_the_next_message(
-    amqp_url: str, prefix: str, admin: AbstractChannel, quick: None
+    amqp_url: str, prefix: str, admin: AbstractChannel, short_timeouts: None
 ) -> None:
     bot = RabbitBroker(amqp_url, prefix=prefix)
     bot.declare(QUEUE)
@@ -625,7 +631,7 @@ async def test_an_asker_that_gives_up_does_not_take_the_answer_from_the_others(
 
 
 async def test_a_consumer_that_appears_or_vanishes_is_known_when_the_answer_is_a_second_old(
-    amqp_url: str, prefix: str, quick: None
+    amqp_url: str, prefix: str, short_timeouts: None
 ) -> None:
     async def until(expected: bool) -> None:
         async with asyncio.timeout(10):

@@ -22,6 +22,8 @@ from tests.support.processes import free_port
 from tests.support.settings import ROOT
 from tests.support.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server() -> str:

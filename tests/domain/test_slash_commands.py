@@ -467,6 +467,7 @@ async def test_bots_are_exchanged_for_one_another_while_the_server_runs(
             # It leaves durable queues, as our bot declares them.
 
 
+@pytest.mark.slow
 async def test_a_command_for_a_bot_that_has_just_vanished_has_one_outcome(
     database_url: str, stocks: StockService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ async def test_a_hello_has_every_room_with_the_facts_of_the_list(ann: Person) ->
     assert hello["rooms"][6]["seq"] == hello["rooms"][6]["readMessageNo"] == 1
 
 
+@pytest.mark.slow
 async def test_a_peer_that_does_not_read_its_hello_keeps_others_waiting_for_its_turn_only(
     crowded_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
