@@ -44,6 +44,9 @@ class Broker(Protocol):
     def follow(self, topics: Collection[int]) -> None:
         """From soon on, take what is published under these topics, and what is published without one."""
 
+    def has_listeners(self) -> bool:
+        """Whether another process may get what is published now."""
+
     def publish(self, body: bytes, topics: Collection[int] = ()) -> None:
         """Send to the other processes that follow one of the topics, or without any to all.
 

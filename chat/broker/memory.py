@@ -33,6 +33,9 @@ class MemoryBroker:
     def follow(self, topics: Collection[int]) -> None:
         """Do nothing: nothing comes from elsewhere."""
 
+    def has_listeners(self) -> bool:
+        return False
+
     def publish(self, body: bytes, topics: Collection[int] = ()) -> None:
         """Do nothing: there is no other process."""
 

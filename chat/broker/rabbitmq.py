@@ -14,7 +14,7 @@ import logging
 import random
 import secrets
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -106,8 +106,12 @@ class RabbitBroker:
             self._topics = frozenset(topics)
             self._topics_changed.set()
 
+    def has_listeners(self) -> bool:
+        # For a process that is alone, the broker is a third of what a message costs.
+        return self.up and asyncio.get_running_loop().time() - self._peer_heard_at < PEER_TIMEOUT_S
+
     def publish(self, body: bytes, topics: Collection[int] = ()) -> None:
-        if self.up and self._has_peers() and self._unsent_bytes + len(body) <= MAX_UNSENT_BYTES:
+        if self.has_listeners() and self._unsent_bytes + len(body) <= MAX_UNSENT_BYTES:
             self._unsent.append((body, [*map(str, topics)] or [EVERYBODY]))
             self._unsent_bytes += len(body)
             self._has_unsent.set()
@@ -155,10 +159,6 @@ class RabbitBroker:
 
     # --- events ---------------------------------------------------------------------------------------
 
-    def _has_peers(self) -> bool:
-        """Whether another process may listen. For one that is alone, the broker is a third of what a message costs."""
-        return asyncio.get_running_loop().time() - self._peer_heard_at < PEER_TIMEOUT_S
-
     async def _publish_loop(self, channel: AbstractChannel) -> None:
         """Send what is published. Events need no confirms: the poll finds what a lost one would have told."""
         undrained = 0
@@ -169,9 +169,8 @@ class RabbitBroker:
                 self._unsent_bytes -= len(body)
                 undrained += len(body)
                 drains = undrained > DRAIN_BYTES
-                headers: dict[str, Any] = (
-                    {"BCC": others} if others else {}
-                )  # further routing keys; a queue gets one copy
+                # BCC is RabbitMQ's own: further routing keys of a message, of which a queue still gets one copy.
+                headers: dict[str, Any] = {"BCC": others} if others else {}
                 properties = spec.Basic.Properties(
                     delivery_mode=1, app_id=self._sender_id, message_id="event", headers=headers
                 )
@@ -277,13 +276,10 @@ class RabbitBroker:
         await self._queue_channel.exchange_declare(
             self._exchange, exchange_type="direct", durable=True, timeout=SETUP_TIMEOUT_S
         )
-        loops = [self._publish_loop(await self._channel(connection, broken, confirms=False))]
+        self._start(self._publish_loop(await self._channel(connection, broken, confirms=False)), broken)
         if self._subscribers:
             channel = await self._channel(connection, broken)
-            loops.append(self._follow_loop(channel, await self._consume_events(channel)))
-        for each in map(asyncio.create_task, loops):
-            each.add_done_callback(lambda _: broken.set())
-            self._tasks.append(each)
+            self._start(self._follow_loop(channel, await self._consume_events(channel)), broken)
         await self._declare_queues(connection)
         for queue, consumer in self._consumers.items():
             tried = asyncio.Event()
@@ -291,6 +287,13 @@ class RabbitBroker:
             await tried.wait()
         connection.closing.add_done_callback(lambda _: broken.set())
         return broken
+
+    def _start(self, loop: Coroutine[Any, Any, None], broken: asyncio.Event) -> None:
+        """Run an endless loop as long as the connection lives. When it ends, the connection is made anew."""
+        task = asyncio.create_task(loop)
+        task.add_done_callback(lambda _: broken.set())
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # what it was is told by the next try
+        self._tasks.append(task)
 
     async def _disconnect(self) -> None:
         connection, self._connection, self._queue_channel = self._connection, None, None

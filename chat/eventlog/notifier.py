@@ -46,7 +46,8 @@ class Notifier:
             self._deliver(notifications)
         except Exception:
             log.exception("a notification could not be delivered here; the poll repairs it")
-        self._broker.publish(encode_notifications(notifications), _topics(notifications))
+        if self._broker.has_listeners():
+            self._broker.publish(encode_notifications(notifications), _topics(notifications))
 
     def _deliver(self, notifications: list[Notification]) -> None:
         for notification in notifications:

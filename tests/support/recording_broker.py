@@ -14,6 +14,9 @@ class RecordingBroker(MemoryBroker):
         self.published: list[bytes] = []
         self._handlers: list[EventHandler] = []
 
+    def has_listeners(self) -> bool:
+        return True
+
     def publish(self, body: bytes, topics: Collection[int] = ()) -> None:
         self.published.append(body)
 
