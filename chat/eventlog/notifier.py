@@ -56,6 +56,8 @@ class Notifier:
 
 
 def _topics(notifications: list[Notification]) -> set[int]:
-    """The topics of the rooms. None, so that every process hears of it, where memberships change or rooms are many."""
+    """The topics of the rooms. None, so that every process hears of it, where memberships change, where the poll could
+    not repair a loss because there is no number, or where rooms are many."""
     topics = {each.room_id % TOPICS for each in notifications}
-    return set() if len(topics) > MAX_TOPICS or any(each.subjects for each in notifications) else topics
+    for_all = any(each.subjects or each.seq is None for each in notifications)
+    return set() if for_all or len(topics) > MAX_TOPICS else topics

@@ -7,11 +7,14 @@ from chat.broker.memory import MemoryBroker
 
 
 class RecordingBroker(MemoryBroker):
-    """published: what this process would have told the others, in order"""
+    """published: what this process would have told the others, in order
+    topics: those of the last of it
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.published: list[bytes] = []
+        self.topics: set[int] = set()
         self._handlers: list[EventHandler] = []
 
     def has_listeners(self) -> bool:
@@ -19,6 +22,7 @@ class RecordingBroker(MemoryBroker):
 
     def publish(self, body: bytes, topics: Collection[int] = ()) -> None:
         self.published.append(body)
+        self.topics = set(topics)
 
     def subscribe(self, handler: EventHandler) -> None:
         self._handlers.append(handler)
